@@ -1,0 +1,2 @@
+//! The `ferrovirt` binary.
+fn main() {}
