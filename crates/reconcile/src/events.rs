@@ -1,0 +1,113 @@
+//! Events as `kubectl describe` shows them: repeated ones are counted, not multiplied.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, Resource, ResourceExt};
+use tracing::debug;
+
+/// Longest message of an Event (kube-apiserver's limit).
+const MESSAGE_LIMIT: usize = 1024;
+
+/// Whether an Event tells of the ordinary, or of trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// Something happened as it should.
+    Normal,
+    /// Somebody should have a look.
+    Warning,
+}
+
+/// Writes Events in the name of one component.
+#[derive(Clone)]
+pub struct Recorder {
+    client: Client,
+    component: &'static str,
+}
+
+impl Recorder {
+    /// A recorder for `component`, as Events name their source.
+    #[must_use]
+    pub fn new(client: Client, component: &'static str) -> Self {
+        Self { client, component }
+    }
+
+    /// Records that `reason` happened to `object`.
+    ///
+    /// # Guarantees
+    /// The same reason and message about the same object is one Event whose count grows. An Event
+    /// that cannot be written is logged and dropped: it must never hold up the work it tells of.
+    pub async fn publish<K>(&self, object: &K, kind: EventKind, reason: &str, message: &str)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let namespace = object.namespace().unwrap_or_else(|| "default".to_owned());
+        let message: String = message.chars().take(MESSAGE_LIMIT).collect();
+        let now = Time(Timestamp::now());
+        let name = event_name(object, kind, reason, &message, self.component);
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
+        let existing = api.get_opt(&name).await.ok().flatten();
+        let written = if let Some(old) = existing {
+            let patch = serde_json::json!({
+                "count": old.count.unwrap_or(1).saturating_add(1),
+                "lastTimestamp": now,
+            });
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(patch))
+                .await
+        } else {
+            let mut about: ObjectReference = object.object_ref(&());
+            about.namespace = object.namespace();
+            let event = Event {
+                metadata: ObjectMeta {
+                    name: Some(name),
+                    namespace: Some(namespace),
+                    ..ObjectMeta::default()
+                },
+                involved_object: about,
+                reason: Some(reason.to_owned()),
+                message: Some(message),
+                type_: Some(match kind {
+                    EventKind::Normal => "Normal".to_owned(),
+                    EventKind::Warning => "Warning".to_owned(),
+                }),
+                source: Some(EventSource {
+                    component: Some(self.component.to_owned()),
+                    host: None,
+                }),
+                first_timestamp: Some(now.clone()),
+                last_timestamp: Some(now),
+                count: Some(1),
+                ..Event::default()
+            };
+            api.create(&PostParams::default(), &event).await
+        };
+        if let Err(error) = written {
+            debug!(%error, reason, "event not written");
+        }
+    }
+}
+
+/// One name per (object, reason, message): the object's name and a hash, as upstream does with time.
+fn event_name<K: Resource<DynamicType = ()>>(
+    object: &K,
+    kind: EventKind,
+    reason: &str,
+    message: &str,
+    component: &str,
+) -> String {
+    let mut hash = DefaultHasher::new();
+    (
+        object.uid(),
+        kind == EventKind::Warning,
+        reason,
+        message,
+        component,
+    )
+        .hash(&mut hash);
+    let base: String = object.name_any().chars().take(200).collect();
+    format!("{base}.{:016x}", hash.finish())
+}
