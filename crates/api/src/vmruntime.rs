@@ -1,0 +1,144 @@
+//! `vm.cluster.gke.io/v1`: [`VMRuntime`], the switch of the VM stack (G-01 to G-13).
+//!
+//! The object is a singleton named [`NAME`]; it exists from the start and is disabled (G-01).
+//! All spec fields are nullable: a stored object does not change when a default does (G-03).
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// API group of the VM runtime.
+pub const GROUP: &str = "vm.cluster.gke.io";
+/// The one served and stored version.
+pub const VERSION: &str = "v1";
+/// Name of the singleton.
+pub const NAME: &str = "vmruntime";
+/// Namespace of the platform's own Pods and checks.
+pub const NAMESPACE: &str = "vm-system";
+
+/// Settings of the VM stack.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
+#[serde(rename_all = "camelCase")]
+#[kube(
+    group = "vm.cluster.gke.io",
+    version = "v1",
+    kind = "VMRuntime",
+    plural = "vmruntimes",
+    singular = "vmruntime",
+    status = "VMRuntimeStatus",
+    derive = "PartialEq",
+    doc = "VMRuntime switches the VM stack on and off. There is one, named vmruntime.",
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Enabled","type":"string","jsonPath":".spec.enabled"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.ready"}"#,
+    printcolumn = r#"{"name":"PreflightCheck","type":"string","jsonPath":".status.preflightCheckSummary.preflightCheckPassed"}"#
+)]
+pub struct VMRuntimeSpec {
+    /// Whether VMs can run; they cannot if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// `true`: always emulate. `false`: hardware virtualization or nothing.
+    /// Not given: hardware where the node's probe passes, else emulation, and a condition says which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_emulation: Option<bool>,
+    /// Format of disk images that are imported from now on; `raw` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm_image_format: Option<VmImageFormat>,
+}
+
+/// Format of disk images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum VmImageFormat {
+    /// Fast, and as large as the disk (though sparse).
+    #[default]
+    Raw,
+    /// Copy on write.
+    Qcow2,
+}
+
+/// How guests are to be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EmulationPolicy {
+    /// Hardware where the probe passes, else emulation.
+    Automatic,
+    /// Always emulation.
+    Always,
+    /// Hardware, or the guest does not start.
+    Never,
+}
+
+impl VMRuntimeSpec {
+    /// Whether VMs can run.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.unwrap_or(false)
+    }
+
+    /// How guests are to be run.
+    pub fn emulation(&self) -> EmulationPolicy {
+        match self.use_emulation {
+            None => EmulationPolicy::Automatic,
+            Some(true) => EmulationPolicy::Always,
+            Some(false) => EmulationPolicy::Never,
+        }
+    }
+
+    /// The format in effect (G-03).
+    pub fn effective_image_format(&self) -> VmImageFormat {
+        self.vm_image_format.unwrap_or_default()
+    }
+}
+
+/// What is known of the VM stack.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VMRuntimeStatus {
+    /// Whether it is enabled and works (G-04). Always there, so that `kubectl wait --for=jsonpath` works.
+    #[serde(default)]
+    pub ready: bool,
+    /// The format that images are imported in.
+    #[serde(rename = "effectiveVMImageFormat")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective_vm_image_format: Option<VmImageFormat>,
+    /// Ready, Enabled, SoftwareEmulation, ...
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The latest preflight check (G-36).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preflight_check_summary: Option<PreflightCheckSummary>,
+    /// Generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// The latest preflight check.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreflightCheckSummary {
+    /// Name of the check object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preflight_check_name: Option<String>,
+    /// Whether it passed; nothing while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preflight_check_passed: Option<bool>,
+    /// Result of each check over all nodes, by the name of the check (`CPU`, `KVM`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub feature_statuses: BTreeMap<String, FeatureStatus>,
+}
+
+/// Result of one check over all nodes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FeatureStatus {
+    /// Whether it passed on every node.
+    #[serde(default)]
+    pub passed: bool,
+    /// On how many nodes it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::int64")]
+    pub failed_node_num: Option<u32>,
+}
