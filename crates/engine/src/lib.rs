@@ -1,1 +1,19 @@
-//! Under construction.
+//! The engine: the part of Kubernetes that VMs need, beside the API server.
+//!
+//! | module | what it does | on a real cluster |
+//! |---|---|---|
+//! | [`resources`] | which kinds the API serves now | kube-controller-manager |
+//! | [`garbage`] | deletion by owner references | kube-controller-manager |
+//! | [`namespaces`] | empties terminating namespaces | kube-controller-manager |
+//! | [`provisioner`] | StorageClass, PVC binding, volumes on local directories | CSI |
+//! | [`service_accounts`] | the account `default` and the CA in every namespace | kube-controller-manager |
+//!
+//! Every part holds a [`kube::Client`] and nothing else of the control plane: none can tell whether
+//! its API server is in this process.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
+
+pub mod garbage;
+pub mod namespaces;
+pub mod provisioner;
+pub mod resources;
+pub mod service_accounts;

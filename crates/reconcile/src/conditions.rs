@@ -29,6 +29,32 @@ impl ConditionExt for k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition 
     }
 }
 
+/// The core kinds keep their own condition types, all of one shape.
+macro_rules! core_condition {
+    ($($kind:path),+) => {$(
+        impl ConditionExt for $kind {
+            fn type_(&self) -> &str {
+                &self.type_
+            }
+            fn status(&self) -> &str {
+                &self.status
+            }
+            fn transition(&self) -> Option<Timestamp> {
+                self.last_transition_time.as_ref().map(|t| t.0)
+            }
+            fn set_transition(&mut self, at: Timestamp) {
+                self.last_transition_time =
+                    Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at));
+            }
+        }
+    )+};
+}
+core_condition!(
+    k8s_openapi::api::core::v1::NamespaceCondition,
+    k8s_openapi::api::core::v1::NodeCondition,
+    k8s_openapi::api::core::v1::PodCondition
+);
+
 /// Puts `new` into `conditions`: replaces the one of its type, or is added at the end.
 ///
 /// # Guarantees

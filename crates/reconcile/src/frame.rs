@@ -39,7 +39,13 @@ pub enum Next {
 /// A controller: see the crate's documentation for the flow.
 pub trait Reconciler: Send + Sync + 'static {
     /// The kind whose objects are reconciled.
-    type Object: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static;
+    type Object: Resource<DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static;
     /// All that a decision needs.
     type Observed: Send + Sync;
     /// The decision, as data.
@@ -76,9 +82,7 @@ pub async fn run<R: Reconciler>(reconciler: R, controller: Controller<R::Object>
         backoff: Mutex::new(Backoff::new(RETRY.0, RETRY.1)),
     });
     controller
-        .with_config(
-            kube::runtime::controller::Config::default().concurrency(CONCURRENT_PASSES),
-        )
+        .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENT_PASSES))
         .run(pass::<R>, failed::<R>, context)
         .for_each(|outcome| async move {
             if let Err(error) = outcome {

@@ -18,10 +18,7 @@
 //!
 //! What it does not do: leader election and caching of other kinds; a controller reads what it
 //! needs through its [`kube::Client`].
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, reason = "tests fail by panicking")
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
 
 mod backoff;
 mod conditions;
