@@ -18,7 +18,10 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
 
+pub mod admission;
 pub mod cdi;
+pub mod crds;
+pub mod fields;
 pub mod kubevirt;
 pub mod printable;
 mod schema;

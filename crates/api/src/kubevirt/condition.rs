@@ -1,7 +1,7 @@
 //! Conditions as KubeVirt writes them (two nullable times, no observed generation).
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
