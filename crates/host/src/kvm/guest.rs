@@ -1,0 +1,149 @@
+//! The probe's guest: memory of 64 KiB with tables and a hundred bytes of code, x86-64 long mode, identity-mapped.
+//!
+//! ```text
+//! 0x1000 PML4  0x2000 PDPT  0x3000 PD (one 2 MiB page, user-accessible)
+//! 0x4000 GDT   0x5000 IDT   0x6000 TSS   ..0x8000 ring 0 stack   ..0x9000 ring 3 stack   0xa000 code
+//! ```
+
+use super::abi::{Segment, Sregs, Table};
+
+pub(super) const MEMORY: usize = 64 << 10;
+pub(super) const STACK: u64 = 0x8000;
+
+const PML4: usize = 0x1000;
+const PDPT: usize = 0x2000;
+const PD: usize = 0x3000;
+const GDT: usize = 0x4000;
+const IDT: usize = 0x5000;
+const TSS: usize = 0x6000;
+const CODE: usize = 0xa000;
+
+/// Something the guest does `rcx` times and then reports by writing to a port.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stage {
+    pub name: &'static str,
+    pub entry: u64,
+    pub port: u16,
+}
+
+pub(super) const LOOP: Stage = Stage {
+    name: "a loop in kernel mode",
+    entry: 0xa000,
+    port: 0x10,
+};
+pub(super) const EXCEPTIONS: Stage = Stage {
+    name: "exceptions",
+    entry: 0xa010,
+    port: 0x11,
+};
+pub(super) const RING_TRIPS: Stage = Stage {
+    name: "system calls from ring 3",
+    entry: 0xa020,
+    port: 0x12,
+};
+
+/// Code by offset from `CODE`.
+const PROGRAM: &[(usize, &[u8])] = &[
+    // 1: dec ecx; jnz 1b; out 0x10, al
+    (0x00, &[0xff, 0xc9, 0x75, 0xfc, 0xe6, 0x10]),
+    // 1: ud2; dec ecx; jnz 1b; out 0x11, al
+    (0x10, &[0x0f, 0x0b, 0xff, 0xc9, 0x75, 0xfa, 0xe6, 0x11]),
+    // push 0x1b (user ss); push 0x9000 (rsp); push 2 (rflags); push 0x23 (user cs); push 0xa040 (rip); iretq
+    (
+        0x20,
+        &[
+            0x6a, 0x1b, 0x68, 0x00, 0x90, 0x00, 0x00, 0x6a, 0x02, 0x6a, 0x23, 0x68, 0x40, 0xa0,
+            0x00, 0x00,
+        ],
+    ),
+    (0x30, &[0x48, 0xcf]),
+    // ring 3: 1: int 0x80; dec ecx; jnz 1b; int 0x81
+    (0x40, &[0xcd, 0x80, 0xff, 0xc9, 0x75, 0xfa, 0xcd, 0x81]),
+    // #UD: add qword [rsp], 2; iretq
+    (0x60, &[0x48, 0x83, 0x04, 0x24, 0x02, 0x48, 0xcf]),
+    // int 0x80: iretq
+    (0x70, &[0x48, 0xcf]),
+    // int 0x81: out 0x12, al; hlt
+    (0x80, &[0xe6, 0x12, 0xf4]),
+    // any other exception: out 0x1f, al; hlt
+    (0x90, &[0xe6, 0x1f, 0xf4]),
+];
+
+const CODE_SELECTOR: u16 = 0x08;
+const DATA_SELECTOR: u16 = 0x10;
+const TSS_SELECTOR: u16 = 0x28;
+
+/// Writes tables and code into the guest's memory, which is zero.
+pub(super) fn install(memory: &mut [u8; MEMORY]) {
+    let mut put = |at: usize, bytes: &[u8]| memory[at..at + bytes.len()].copy_from_slice(bytes);
+    let mut quad = |at: usize, value: u64| put(at, &value.to_le_bytes());
+    quad(PML4, PDPT as u64 | 7); // present, writable, user
+    quad(PDPT, PD as u64 | 7);
+    quad(PD, 0x87); // and a 2 MiB page
+    quad(GDT + 0x08, 0x00af_9b00_0000_ffff); // ring 0 code, 64 bits
+    quad(GDT + 0x10, 0x00cf_9300_0000_ffff); // ring 0 data
+    quad(GDT + 0x18, 0x00cf_f300_0000_ffff); // ring 3 data
+    quad(GDT + 0x20, 0x00af_fb00_0000_ffff); // ring 3 code, 64 bits
+    quad(GDT + 0x28, 0x0000_8b00_0000_0067 | ((TSS as u64) << 16)); // busy 64-bit TSS
+    quad(TSS + 4, STACK); // rsp0
+    for vector in 0..256_usize {
+        let (handler, dpl) = match vector {
+            6 => (0x60, 0),
+            0x80 => (0x70, 3),
+            0x81 => (0x80, 3),
+            _ => (0x90, 0),
+        };
+        let handler = (CODE + handler) as u64; // below 64 KiB: one part of the gate's split offset
+        quad(
+            IDT + vector * 16,
+            handler | (u64::from(CODE_SELECTOR) << 16) | ((0x8e00 | (dpl << 13)) << 32),
+        );
+    }
+    for (at, code) in PROGRAM {
+        put(CODE + at, code);
+    }
+}
+
+/// Puts a virtual CPU into long mode on those tables.
+pub(super) fn long_mode(sregs: &mut Sregs) {
+    let data = Segment {
+        limit: u32::MAX,
+        selector: DATA_SELECTOR,
+        kind: 3,
+        present: 1,
+        s: 1,
+        g: 1,
+        db: 1,
+        ..Segment::default()
+    };
+    sregs.cs = Segment {
+        selector: CODE_SELECTOR,
+        kind: 11,
+        l: 1,
+        db: 0,
+        ..data
+    };
+    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
+    sregs.tr = Segment {
+        base: TSS as u64,
+        limit: 0x67,
+        selector: TSS_SELECTOR,
+        kind: 11,
+        present: 1,
+        ..Segment::default()
+    };
+    sregs.gdt = Table {
+        base: GDT as u64,
+        limit: 0x37,
+        padding: [0; 3],
+    };
+    sregs.idt = Table {
+        base: IDT as u64,
+        limit: 0xfff,
+        padding: [0; 3],
+    };
+    sregs.cr0 = 0x8005_0033; // PE MP ET NE WP AM PG
+    sregs.cr3 = PML4 as u64;
+    sregs.cr4 = 0x20; // PAE
+    sregs.efer = 0x500; // LME LMA
+}
