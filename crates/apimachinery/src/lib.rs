@@ -22,6 +22,7 @@ pub mod meta;
 pub mod name;
 pub mod quantity;
 pub mod quote;
+pub mod selector;
 pub mod status;
 pub mod table;
 pub mod time;
