@@ -75,7 +75,7 @@ pub struct Measured {
     pub loops_per_ms: Option<f64>,
     /// Exceptions taken and returned from per millisecond, in the guest.
     pub exceptions_per_ms: Option<f64>,
-    /// System calls by interrupt from ring 3 and back per millisecond, in the guest.
+    /// System calls from ring 3 and back per millisecond, in the guest.
     pub ring_trips_per_ms: Option<f64>,
 }
 
@@ -129,6 +129,7 @@ pub enum KvmError {
 pub fn probe(budget: Duration) -> KvmReport {
     let start = Instant::now();
     let (measured, failure) = supervised(start + budget);
+    tracing::debug!(?measured, ?failure, "KVM measured");
     let (reason, message) = judge(&measured, failure.as_ref());
     let took_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     KvmReport {

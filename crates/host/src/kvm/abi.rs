@@ -14,6 +14,7 @@ pub(super) const RUN: Ioctl = 0xae80;
 pub(super) const SET_REGS: Ioctl = 0x4090_ae82;
 pub(super) const GET_SREGS: Ioctl = 0x8138_ae83;
 pub(super) const SET_SREGS: Ioctl = 0x4138_ae84;
+pub(super) const SET_MSRS: Ioctl = 0x4008_ae89;
 pub(super) const SET_CPUID2: Ioctl = 0x4008_ae90;
 
 pub(super) const API_VERSION: i32 = 12;
@@ -26,6 +27,7 @@ pub(super) const EXIT_INTR: u32 = 10;
 pub(super) const RUN_IMMEDIATE_EXIT: usize = 1;
 pub(super) const RUN_EXIT_REASON: usize = 8;
 pub(super) const RUN_UNION: usize = 32;
+pub(super) const RUN_IO_DATA_OFFSET: usize = RUN_UNION + 8;
 pub(super) const RUN_IO_PORT: usize = RUN_UNION + 2;
 
 pub(super) const CPUID_ENTRIES: usize = 256;
@@ -35,6 +37,20 @@ pub(super) struct Cpuid2 {
     pub nent: u32,
     pub padding: u32,
     pub entries: [[u32; 10]; CPUID_ENTRIES],
+}
+
+#[repr(C)]
+pub(super) struct Msrs {
+    pub nmsrs: u32,
+    pub padding: u32,
+    pub entries: [Msr; 3],
+}
+
+#[repr(C)]
+pub(super) struct Msr {
+    pub index: u32,
+    pub reserved: u32,
+    pub data: u64,
 }
 
 #[repr(C)]

@@ -3,6 +3,7 @@
 //! ```text
 //! 0x1000 PML4  0x2000 PDPT  0x3000 PD (one 2 MiB page, user-accessible)
 //! 0x4000 GDT   0x5000 IDT   0x6000 TSS   ..0x8000 ring 0 stack   ..0x9000 ring 3 stack   0xa000 code
+//! 0xb000 handlers of what must not happen
 //! ```
 
 use super::abi::{Segment, Sregs, Table};
@@ -17,8 +18,12 @@ const GDT: usize = 0x4000;
 const IDT: usize = 0x5000;
 const TSS: usize = 0x6000;
 const CODE: usize = 0xa000;
+/// Eight bytes for each vector that is not expected.
+const UNEXPECTED: usize = 0xb000;
+/// Where those report their vector.
+pub(super) const UNEXPECTED_PORT: u16 = 0x1f;
 
-/// Something the guest does `rcx` times and then reports by writing to a port.
+/// Something the guest does `rcx` (and `rbx`) times and then reports by writing to a port.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stage {
     pub name: &'static str,
@@ -48,29 +53,32 @@ const PROGRAM: &[(usize, &[u8])] = &[
     (0x00, &[0xff, 0xc9, 0x75, 0xfc, 0xe6, 0x10]),
     // 1: ud2; dec ecx; jnz 1b; out 0x11, al
     (0x10, &[0x0f, 0x0b, 0xff, 0xc9, 0x75, 0xfa, 0xe6, 0x11]),
-    // push 0x1b (user ss); push 0x9000 (rsp); push 2 (rflags); push 0x23 (user cs); push 0xa040 (rip); iretq
+    // mov ecx, 0xa040 (user rip); mov r11d, 2 (rflags); sysretq
     (
         0x20,
         &[
-            0x6a, 0x1b, 0x68, 0x00, 0x90, 0x00, 0x00, 0x6a, 0x02, 0x6a, 0x23, 0x68, 0x40, 0xa0,
-            0x00, 0x00,
+            0xb9, 0x40, 0xa0, 0x00, 0x00, 0x41, 0xbb, 0x02, 0x00, 0x00, 0x00, 0x48, 0x0f, 0x07,
         ],
     ),
-    (0x30, &[0x48, 0xcf]),
-    // ring 3: 1: int 0x80; dec ecx; jnz 1b; int 0x81
-    (0x40, &[0xcd, 0x80, 0xff, 0xc9, 0x75, 0xfa, 0xcd, 0x81]),
+    // ring 3: 1: dec ebx; syscall; jmp 1b
+    (0x40, &[0xff, 0xcb, 0x0f, 0x05, 0xeb, 0xfa]),
     // #UD: add qword [rsp], 2; iretq
     (0x60, &[0x48, 0x83, 0x04, 0x24, 0x02, 0x48, 0xcf]),
-    // int 0x80: iretq
-    (0x70, &[0x48, 0xcf]),
-    // int 0x81: out 0x12, al; hlt
-    (0x80, &[0xe6, 0x12, 0xf4]),
-    // any other exception: out 0x1f, al; hlt
-    (0x90, &[0xe6, 0x1f, 0xf4]),
+    // syscall: test ebx, ebx; jz 1f; sysretq; 1: out 0x12, al; hlt
+    (
+        0x70,
+        &[0x85, 0xdb, 0x74, 0x03, 0x48, 0x0f, 0x07, 0xe6, 0x12, 0xf4],
+    ),
 ];
 
 const CODE_SELECTOR: u16 = 0x08;
 const DATA_SELECTOR: u16 = 0x10;
+/// Model-specific registers of `syscall`: STAR (selectors of both ways), LSTAR (the handler), SFMASK.
+pub(super) const SYSCALL_MSRS: [(u32, u64); 3] = [
+    (0xc000_0081, (0x10 << 48) | (0x08 << 32)),
+    (0xc000_0082, 0xa070),
+    (0xc000_0084, 0),
+];
 const TSS_SELECTOR: u16 = 0x28;
 
 /// Writes tables and code into the guest's memory, which is zero.
@@ -86,17 +94,16 @@ pub(super) fn install(memory: &mut [u8; MEMORY]) {
     quad(GDT + 0x20, 0x00af_fb00_0000_ffff); // ring 3 code, 64 bits
     quad(GDT + 0x28, 0x0000_8b00_0000_0067 | ((TSS as u64) << 16)); // busy 64-bit TSS
     quad(TSS + 4, STACK); // rsp0
-    for vector in 0..256_usize {
-        let (handler, dpl) = match vector {
-            6 => (0x60, 0),
-            0x80 => (0x70, 3),
-            0x81 => (0x80, 3),
-            _ => (0x90, 0),
-        };
-        let handler = (CODE + handler) as u64; // below 64 KiB: one part of the gate's split offset
+    for vector in 0..=255_u8 {
+        let stub = UNEXPECTED + usize::from(vector) * 8;
+        let handler = if vector == 6 { CODE + 0x60 } else { stub };
+        // Below 64 KiB: all of the address is in one part of the gate's split offset.
+        let gate = handler as u64 | (u64::from(CODE_SELECTOR) << 16) | (0x8e00 << 32);
+        quad(IDT + usize::from(vector) * 16, gate);
+        // mov al, vector; out 0x1f, al; hlt
         quad(
-            IDT + vector * 16,
-            handler | (u64::from(CODE_SELECTOR) << 16) | ((0x8e00 | (dpl << 13)) << 32),
+            stub,
+            u64::from_le_bytes([0xb0, vector, 0xe6, UNEXPECTED_PORT as u8, 0xf4, 0, 0, 0]),
         );
     }
     for (at, code) in PROGRAM {
@@ -145,5 +152,5 @@ pub(super) fn long_mode(sregs: &mut Sregs) {
     sregs.cr0 = 0x8005_0033; // PE MP ET NE WP AM PG
     sregs.cr3 = PML4 as u64;
     sregs.cr4 = 0x20; // PAE
-    sregs.efer = 0x500; // LME LMA
+    sregs.efer = 0x501; // SCE LME LMA
 }

@@ -207,6 +207,22 @@ impl Machine {
         guest::long_mode(&mut sregs);
         pass(&vcpu, abi::SET_SREGS, &mut sregs, "KVM_SET_SREGS")?;
 
+        let entries = guest::SYSCALL_MSRS.map(|(index, data)| abi::Msr {
+            index,
+            reserved: 0,
+            data,
+        });
+        let mut msrs = abi::Msrs {
+            nmsrs: 3,
+            padding: 0,
+            entries,
+        };
+        if pass(&vcpu, abi::SET_MSRS, &mut msrs, "KVM_SET_MSRS")? != 3 {
+            return Err(KvmError::Unsupported(
+                "KVM_SET_MSRS does not take the registers of syscall",
+            ));
+        }
+
         let size = call(&kvm, abi::GET_VCPU_MMAP_SIZE, 0, "KVM_GET_VCPU_MMAP_SIZE")?;
         let size = usize::try_from(size).unwrap_or(0);
         if size < abi::RUN_UNION + 64 {
@@ -231,6 +247,7 @@ impl Machine {
         let mut regs = abi::Regs {
             rip: stage.entry,
             rsp: guest::STACK,
+            rbx: count,
             rcx: count,
             rflags: 2,
             ..Default::default()
@@ -267,7 +284,7 @@ impl Machine {
                 _ => {
                     return Err(KvmError::Exit {
                         stage: stage.name,
-                        exit: exit_name(reason, port),
+                        exit: self.exit_name(reason, port),
                     });
                 }
             }
@@ -281,20 +298,28 @@ impl Machine {
         let _ = call(&self.vcpu, abi::RUN, 0, "KVM_RUN");
         self.run.write(abi::RUN_IMMEDIATE_EXIT, 0);
     }
-}
 
-fn exit_name(reason: u32, port: u16) -> String {
-    let name = match reason {
-        abi::EXIT_IO => return format!("KVM_EXIT_IO at port {port:#x}"),
-        1 => "KVM_EXIT_EXCEPTION",
-        5 => "KVM_EXIT_HLT",
-        6 => "KVM_EXIT_MMIO",
-        8 => "KVM_EXIT_SHUTDOWN",
-        9 => "KVM_EXIT_FAIL_ENTRY",
-        17 => "KVM_EXIT_INTERNAL_ERROR",
-        other => return format!("exit reason {other}"),
-    };
-    name.into()
+    /// How the guest ended, in KVM's terms.
+    fn exit_name(&self, reason: u32, port: u16) -> String {
+        let name = match reason {
+            abi::EXIT_IO if port == guest::UNEXPECTED_PORT => {
+                let offset = self.run.read::<u64>(abi::RUN_IO_DATA_OFFSET);
+                let offset = usize::try_from(offset)
+                    .unwrap_or(0)
+                    .min(self.run.length - 1);
+                return format!("exception {}", self.run.read::<u8>(offset));
+            }
+            abi::EXIT_IO => return format!("KVM_EXIT_IO at port {port:#x}"),
+            1 => "KVM_EXIT_EXCEPTION",
+            5 => "KVM_EXIT_HLT",
+            6 => "KVM_EXIT_MMIO",
+            8 => "KVM_EXIT_SHUTDOWN",
+            9 => "KVM_EXIT_FAIL_ENTRY",
+            17 => "KVM_EXIT_INTERNAL_ERROR",
+            other => return format!("exit reason {other}"),
+        };
+        name.into()
+    }
 }
 
 /// An ioctl with a number as its argument.
@@ -323,7 +348,7 @@ fn pass<T>(
     operation: &'static str,
 ) -> Result<(), KvmError> {
     // SAFETY: `T` is the `repr(C)` structure of this request, whose size is part of the request's number (asserted in
-    // `abi`); Cpuid2 states the length of its own tail.
+    // `abi`); Cpuid2 and Msrs state the length of their own tails.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), request, std::ptr::from_mut(value)) };
     if result < 0 {
         return Err(KvmError::Operation {
@@ -331,7 +356,7 @@ fn pass<T>(
             source: io::Error::last_os_error(),
         });
     }
-    Ok(())
+    Ok(result)
 }
 
 fn created(fd: i32) -> OwnedFd {
