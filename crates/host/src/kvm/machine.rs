@@ -346,7 +346,7 @@ fn pass<T>(
     request: Ioctl,
     value: &mut T,
     operation: &'static str,
-) -> Result<(), KvmError> {
+) -> Result<i32, KvmError> {
     // SAFETY: `T` is the `repr(C)` structure of this request, whose size is part of the request's number (asserted in
     // `abi`); Cpuid2 and Msrs state the length of their own tails.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), request, std::ptr::from_mut(value)) };
