@@ -178,7 +178,7 @@ impl Parser<'_> {
     }
 
     fn spaces(&mut self) {
-        while self.rest.next_if(|c| c.is_ascii_whitespace()).is_some() {}
+        while self.rest.next_if(char::is_ascii_whitespace).is_some() {}
     }
 
     fn expect(&mut self, wanted: char) -> Result<(), String> {

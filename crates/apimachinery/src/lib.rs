@@ -20,6 +20,7 @@ pub mod jsonpath;
 pub mod limits;
 pub mod meta;
 pub mod name;
+pub mod patch;
 pub mod quantity;
 pub mod quote;
 pub mod selector;
