@@ -16,7 +16,14 @@
 //! - Everything here is a function from values to values: time and random numbers are arguments.
 //! - Field paths and wording follow KubeVirt and CDI, oddities included, because clients match on them.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::needless_pass_by_value,
+        reason = "tests fail by panicking, and their makers take `json!` as it is"
+    )
+)]
 
 pub mod admission;
 pub mod cdi;

@@ -186,7 +186,7 @@ pub struct Disk {
     /// A CD-ROM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cdrom: Option<CdRomTarget>,
-    /// Place in the boot order, from 1. Disks that have none come after all that have, in the order of the list.
+    /// Place in the boot order, from 1. Once one disk has a place, those without are not booted from; if none has, the list is the order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::uint")]
     pub boot_order: Option<u32>,
