@@ -1,1 +1,23 @@
-//! Under construction.
+//! The platform's controllers, one folder per kind.
+//!
+//! ```text
+//! VMRuntime ──────────────┐ (enabled? emulation?)
+//! VirtualMachine ─► VirtualMachineInstance ─► virt-launcher Pod   (the engine or a cluster runs it)
+//!        └────────► DataVolume ─► claim + importer Pod
+//! ```
+//!
+//! Each folder: `plan.rs` decides (pure), `mod.rs` observes and applies, `plan_tests.rs` is the manual.
+//! They reach the world only through a [`kube::Client`]; none can tell an embedded engine from a
+//! cluster. Whatever waits says why: in a condition, and once in an Event.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
+
+pub mod datavolume;
+mod note;
+mod owner;
+pub mod runtime;
+pub mod vm;
+pub mod vmi;
+pub mod vmruntime;
+mod workload;
+
+pub use workload::{IMAGE, RUN_AS};

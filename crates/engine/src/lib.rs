@@ -5,6 +5,7 @@
 //! | [`resources`] | which kinds the API serves now | kube-controller-manager |
 //! | [`garbage`] | deletion by owner references | kube-controller-manager |
 //! | [`namespaces`] | empties terminating namespaces | kube-controller-manager |
+//! | [`noderuntime`] | runs the platform's own Pods as processes; the Node and its Lease | kubelet, containerd |
 //! | [`provisioner`] | StorageClass, PVC binding, volumes on local directories | CSI |
 //! | [`service_accounts`] | the account `default` and the CA in every namespace | kube-controller-manager |
 //!
@@ -14,6 +15,7 @@
 
 pub mod garbage;
 pub mod namespaces;
+pub mod noderuntime;
 pub mod provisioner;
 pub mod resources;
 pub mod service_accounts;

@@ -1,0 +1,79 @@
+//! What the VMRuntime asks for, as every controller reads it.
+
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use kube::api::Api;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, ResourceExt};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use api::vmruntime::{EmulationPolicy, NAME, VMRuntime};
+
+/// The part of the VMRuntime that decisions depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuntimeFacts {
+    /// Whether VMs may run.
+    pub enabled: bool,
+    /// With or without hardware virtualization.
+    pub emulation: EmulationPolicy,
+}
+
+impl RuntimeFacts {
+    /// Until the object is seen: nothing may run.
+    pub const UNKNOWN: Self = Self {
+        enabled: false,
+        emulation: EmulationPolicy::Automatic,
+    };
+
+    /// Reads them off the object.
+    #[must_use]
+    pub fn of(runtime: &VMRuntime) -> Self {
+        Self {
+            enabled: runtime.spec.is_enabled() && runtime.metadata.deletion_timestamp.is_none(),
+            emulation: runtime.spec.emulation(),
+        }
+    }
+}
+
+/// Why nothing runs while the runtime is disabled, and what to do.
+pub const DISABLED: &str = "the VM runtime is disabled: run `ferrovirt enable vmruntime`, or set spec.enabled of VMRuntime vmruntime";
+
+/// The latest facts.
+pub type Runtime = watch::Receiver<RuntimeFacts>;
+
+/// Starts the task that follows the singleton.
+#[must_use]
+pub fn follow(client: Client, cancel: CancellationToken) -> Runtime {
+    let (tx, rx) = watch::channel(RuntimeFacts::UNKNOWN);
+    tokio::spawn(async move {
+        let api: Api<VMRuntime> = Api::all(client);
+        let config = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
+        let mut events = watcher(api, config).default_backoff().boxed();
+        loop {
+            let event = tokio::select! {
+                () = cancel.cancelled() => return,
+                event = events.try_next() => event,
+            };
+            let facts = match event {
+                Ok(Some(watcher::Event::Apply(r) | watcher::Event::InitApply(r)))
+                    if r.name_any() == NAME =>
+                {
+                    RuntimeFacts::of(&r)
+                }
+                Ok(Some(watcher::Event::Delete(_))) => RuntimeFacts::UNKNOWN,
+                Ok(None) => return,
+                _ => continue,
+            };
+            tx.send_if_modified(|old| std::mem::replace(old, facts) != facts);
+        }
+    });
+    rx
+}
+
+/// Fires whenever the facts change, for [`kube::runtime::Controller::reconcile_all_on`].
+pub(crate) fn changes(runtime: Runtime) -> impl Stream<Item = ()> + Send + 'static {
+    futures_util::stream::unfold(runtime, |mut runtime| async move {
+        runtime.changed().await.ok()?;
+        Some(((), runtime))
+    })
+}
