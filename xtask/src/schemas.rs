@@ -89,7 +89,10 @@ fn fit(name: &str, definition: &mut Definition) {
             "oneOf": [{"type": "integer"}, {"type": "string"}],
             "x-kubernetes-int-or-string": true,
         })),
-        "Quantity" => Some(json!({"oneOf": [{"type": "string"}, {"type": "number"}]})),
+        "Quantity" => Some(json!({
+            "format": "quantity",
+            "oneOf": [{"type": "string"}, {"type": "number"}],
+        })),
         "JSON"
         | "JSONSchemaPropsOrArray"
         | "JSONSchemaPropsOrBool"
@@ -110,6 +113,10 @@ fn fit(name: &str, definition: &mut Definition) {
         if definition.gvk.is_some() {
             drop_required(object, "metadata");
         }
+        // A status is written by controllers, in parts; the API server never asks for all of it.
+        if last.ends_with("Status") {
+            object.remove("required");
+        }
         if let Some((group, version, kind)) = &definition.gvk {
             let gvk = json!([{"group": group, "version": version, "kind": kind}]);
             object.insert("x-kubernetes-group-version-kind".into(), gvk);
@@ -118,6 +125,7 @@ fn fit(name: &str, definition: &mut Definition) {
     fit_schema(&mut definition.schema);
 }
 
+/// The API server does not ask for this field, whatever the types say.
 fn drop_required(object: &mut Map<String, Value>, name: &str) {
     let Some(required) = object.get_mut("required").and_then(Value::as_array_mut) else {
         return;

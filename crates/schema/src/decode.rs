@@ -302,14 +302,6 @@ impl Decoder<'_> {
                 field_path: text("fieldPath"),
                 optional_old_self: object.get("optionalOldSelf").and_then(Value::as_bool),
             };
-            if rule.rule.trim().is_empty() {
-                self.error(
-                    FieldErrorKind::Required,
-                    at.child("rule"),
-                    None,
-                    "rule is not specified",
-                );
-            }
             rules.push(rule);
         }
         rules

@@ -6,6 +6,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
 
+use apimachinery::quantity::Quantity;
 use regex::Regex;
 use serde_json::Number;
 
@@ -70,8 +71,12 @@ pub(crate) fn number_is(format: &str, number: &Number) -> bool {
 }
 
 /// Whether a string has the format; unknown formats fit everything.
-pub(crate) fn string_is(format: &str, text: &str) -> bool {
+///
+/// `quantity` is the format of the built-in `Quantity`, which has no type because numbers will do;
+/// in a custom schema, whose strings have a type, it is as unknown as in Kubernetes.
+pub(crate) fn string_is(ty: Option<SchemaType>, format: &str, text: &str) -> bool {
     match format {
+        "quantity" if ty.is_none() => Quantity::parse(text).is_ok(),
         "byte" => is_base64(text),
         "date" => is_date(text),
         "date-time" | "datetime" => is_date_time(text),
@@ -310,6 +315,7 @@ mod tests {
 
     #[test]
     fn known_strings() {
+        let string = Some(SchemaType::String);
         let good = [
             ("date-time", "2024-01-02T03:04:05Z"),
             ("date-time", "2024-02-29t03:04:05.123456+02:00"),
@@ -339,7 +345,7 @@ mod tests {
             ("made-up", "anything"),
         ];
         for (format, text) in good {
-            assert!(string_is(format, text), "{format} {text}");
+            assert!(string_is(string, format, text), "{format} {text}");
         }
         let bad = [
             ("date-time", "yesterday"),
@@ -364,8 +370,15 @@ mod tests {
             ("k8s-short-name", "Abc"),
         ];
         for (format, text) in bad {
-            assert!(!string_is(format, text), "{format} {text}");
+            assert!(!string_is(string, format, text), "{format} {text}");
         }
+    }
+
+    #[test]
+    fn quantities_are_a_format_of_what_has_no_type() {
+        assert!(string_is(None, "quantity", "1.5Gi"));
+        assert!(!string_is(None, "quantity", "many"));
+        assert!(string_is(Some(SchemaType::String), "quantity", "many"));
     }
 
     #[test]

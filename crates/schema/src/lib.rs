@@ -29,16 +29,19 @@ mod default;
 mod encode;
 mod format;
 pub mod limits;
+mod metadata;
 mod model;
 pub mod openapi;
 mod patch_meta;
 mod pattern;
 mod prune;
+mod rules;
 mod structural;
 mod validate;
 mod value_validation;
 
 pub use default::{DefaultsTooLarge, default};
+pub use metadata::malformed_metadata;
 pub use model::{
     AdditionalProperties, ListType, MapType, Pattern, Schema, SchemaRef, SchemaType, ValidationRule,
 };

@@ -7,9 +7,9 @@ use apimachinery::field::{FieldError, FieldErrorKind as Kind, FieldPath};
 use serde_json::Value;
 
 use crate::decode::{self, Origin, problem};
-use crate::limits;
 use crate::model::{AdditionalProperties, ListType, MapType, Schema, SchemaType};
 use crate::{default, prune_value, validate};
+use crate::{limits, rules};
 
 impl Schema {
     /// Reads the schema of a custom resource (`openAPIV3Schema`) and checks that it is structural.
@@ -137,6 +137,7 @@ impl Checker {
             self.must_be(schema, SchemaType::Object, path, detail);
         }
         self.generic(schema, level, path);
+        self.errors.extend(rules::check(schema, path));
         if self.check_defaults {
             self.default(schema, path);
         }

@@ -171,7 +171,7 @@ impl<'v> Validator<'v> {
             if let (Some(metadata), Some(meta)) = (object.get("metadata"), builtin::object_meta()) {
                 let old = old.and_then(|old| old.get("metadata"));
                 self.at(Segment::Member("metadata"), |at| {
-                    at.value(&meta, metadata, old)
+                    at.value(&meta, metadata, old);
                 });
             }
         }

@@ -61,7 +61,7 @@ fn string(at: &mut Validator<'_>, schema: &Schema, text: &str) {
     }
     if let Some(format) = &schema.format
         && !schema.int_or_string
-        && !format::string_is(format, text)
+        && !format::string_is(schema.ty, format, text)
     {
         let rest = format!("must be of type {format}: {text:?}");
         at.body(Kind::TypeInvalid, text.into(), &rest);

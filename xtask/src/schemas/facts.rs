@@ -5,12 +5,13 @@
 //!   volumes: map name; patch merge,retainKeys name      ... and facts about its fields
 //!   nodeSelector: atomic
 //! core.v1.NodeSelector: atomic            a fact about the definition itself
+//! rbac.v1.RoleRef: optional apiGroup      the API server does not ask for this field
 //! ```
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
-use super::Definitions;
+use super::{Definitions, drop_required};
 
 const FACTS: &str = include_str!("facts.txt");
 
@@ -74,23 +75,27 @@ fn full_name(short: &str) -> String {
 fn add(schema: &mut Map<String, Value>, fact: &str) -> Result<()> {
     let is_array = schema.get("type") == Some(&json!("array"));
     let words: Vec<&str> = fact.split(' ').collect();
-    let mut put = |key: &str, value: Value| {
+    let extend = |schema: &mut Map<String, Value>, key: &str, value: Value| {
         schema.insert(format!("x-kubernetes-{key}"), value);
     };
     match words[..] {
-        ["atomic"] if is_array => put("list-type", "atomic".into()),
-        ["atomic"] => put("map-type", "atomic".into()),
-        ["granular"] if !is_array => put("map-type", "granular".into()),
-        ["set"] if is_array => put("list-type", "set".into()),
+        ["atomic"] if is_array => extend(schema, "list-type", "atomic".into()),
+        ["atomic"] => extend(schema, "map-type", "atomic".into()),
+        ["granular"] if !is_array => extend(schema, "map-type", "granular".into()),
+        ["set"] if is_array => extend(schema, "list-type", "set".into()),
         ["map", ref keys @ ..] if is_array && !keys.is_empty() => {
-            put("list-type", "map".into());
-            put("list-map-keys", json!(keys));
+            extend(schema, "list-type", "map".into());
+            extend(schema, "list-map-keys", json!(keys));
         }
-        ["patch", strategy] => put("patch-strategy", strategy.into()),
+        ["patch", strategy] => extend(schema, "patch-strategy", strategy.into()),
         ["patch", strategy, key] => {
-            put("patch-strategy", strategy.into());
-            put("patch-merge-key", key.into());
+            extend(schema, "patch-strategy", strategy.into());
+            extend(schema, "patch-merge-key", key.into());
         }
+        ["optional"] => {
+            schema.remove("required");
+        }
+        ["optional", field] => drop_required(schema, field),
         ["default", text] => {
             schema.insert("default".into(), text.into());
         }

@@ -152,6 +152,7 @@ fn quantities_are_strings_or_numbers() {
     assert!(hard(json!(2)).is_empty());
     assert!(hard(json!(0.5)).is_empty());
     assert!(!hard(json!(true)).is_empty());
+    assert!(hard(json!("many"))[0].starts_with("FieldValueTypeInvalid spec.hard.cpu"));
 }
 
 #[test]
@@ -177,4 +178,36 @@ fn free_form_parts_are_kept() {
     let revision = builtin::schema(&gvk("apps", "v1", "ControllerRevision")).unwrap();
     let mut object = json!({"data": {"any": {"thing": 1}}, "revision": 1});
     assert_eq!(prune(&revision, &mut object), [""; 0]);
+}
+
+#[test]
+fn strategic_merge_knows_the_kinds() {
+    use apimachinery::patch::strategic::{ListStrategy, MapStrategy, PatchMeta};
+    let by = |key: &str| ListStrategy::MergeByKey(key.to_owned());
+    let pod = builtin::schema(&gvk("", "v1", "Pod")).unwrap();
+    assert_eq!(pod.list_strategy(&["spec", "containers"]), by("name"));
+    assert_eq!(
+        pod.list_strategy(&["spec", "containers", "env"]),
+        by("name")
+    );
+    assert_eq!(
+        pod.list_strategy(&["spec", "containers", "command"]),
+        ListStrategy::Replace
+    );
+    assert_eq!(
+        pod.list_strategy(&["metadata", "finalizers"]),
+        ListStrategy::MergeSet
+    );
+    assert_eq!(pod.list_strategy(&["no", "such"]), ListStrategy::Replace);
+    let service = builtin::schema(&gvk("", "v1", "Service")).unwrap();
+    assert_eq!(service.list_strategy(&["spec", "ports"]), by("port"));
+    let budget = builtin::schema(&gvk("policy", "v1", "PodDisruptionBudget")).unwrap();
+    assert_eq!(
+        budget.map_strategy(&["spec", "selector"]),
+        MapStrategy::Replace
+    );
+    assert_eq!(
+        budget.map_strategy(&["metadata", "labels"]),
+        MapStrategy::Merge
+    );
 }

@@ -223,3 +223,33 @@ fn depth_and_size_are_bounded() {
     let deep = |fault: &String| fault.contains("must not be nested deeper than");
     assert!(faults.iter().any(deep), "{faults:?}");
 }
+
+#[test]
+fn rules_are_checked_as_far_as_text_goes() {
+    let with = |rule: Value| {
+        let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}},
+                            "x-kubernetes-validations": [rule]});
+        let shorten = |fault: String| fault.replace("a.x-kubernetes-validations[0].", "");
+        faults(&schema).into_iter().map(shorten).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        with(json!({"rule": "self.n > 0", "fieldPath": ".n"})),
+        [""; 0]
+    );
+    assert_eq!(
+        with(json!({"rule": ""})),
+        ["FieldValueRequired rule: Required value: rule is not specified"]
+    );
+    assert_eq!(
+        with(json!({"rule": "self.n > 0", "fieldPath": ".zzz"})),
+        ["FieldValueInvalid fieldPath: Invalid value: \".zzz\": must be a valid path"]
+    );
+    assert!(
+        with(json!({"rule": "self.n > 0", "reason": "Because"}))[0]
+            .starts_with("FieldValueNotSupported reason")
+    );
+    assert!(
+        with(json!({"rule": "self.n > 0", "message": "two\nlines"}))[0]
+            .starts_with("FieldValueInvalid message")
+    );
+}
