@@ -1,9 +1,9 @@
 //! Role aggregation: a ClusterRole with an `aggregationRule` holds the rules of all ClusterRoles it selects.
 
+use apimachinery::selector::LabelSelector;
 use serde_json::{Map, Value};
 
 use crate::rule::PolicyRule;
-use crate::selector::selects;
 
 /// The rules that `cluster_role` shall have given `all` ClusterRoles; `None` when it does not aggregate.
 ///
@@ -14,7 +14,10 @@ pub fn aggregate(cluster_role: &Value, all: &[Value]) -> Option<Vec<PolicyRule>>
         .get("aggregationRule")
         .filter(|rule| !rule.is_null())?
         .get("clusterRoleSelectors")
-        .and_then(Value::as_array);
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|selector| LabelSelector::from_json(selector).ok());
     let own_name = name(cluster_role);
     let mut others: Vec<&Value> = all
         .iter()
@@ -25,13 +28,13 @@ pub fn aggregate(cluster_role: &Value, all: &[Value]) -> Option<Vec<PolicyRule>>
     let none = Map::new();
     let mut rules: Vec<PolicyRule> = Vec::new();
     let mut seen = std::collections::HashSet::new();
-    for selector in selectors.into_iter().flatten() {
+    for selector in selectors {
         for role in &others {
             let labels = role
                 .pointer("/metadata/labels")
                 .and_then(Value::as_object)
                 .unwrap_or(&none);
-            if !selects(selector, labels) {
+            if !selector.matches(labels) {
                 continue;
             }
             for rule in PolicyRule::of_role(role) {

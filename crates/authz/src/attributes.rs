@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use apimachinery::quote::quoted;
 use serde::{Deserialize, Serialize};
-
-use crate::quote::quoted;
 
 /// The group that every check lets pass, whatever the stored policy says.
 pub const SYSTEM_MASTERS: &str = "system:masters";

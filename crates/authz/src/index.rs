@@ -11,10 +11,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use apimachinery::quote::quoted;
 use serde_json::{Value, json};
 
 use crate::attributes::{Attributes, Decision, User};
-use crate::quote::{quoted, quoted_list};
+use crate::quote::quoted_list;
 use crate::rule::{PolicyRule, compact, uncovered};
 use crate::subject::Subject;
 

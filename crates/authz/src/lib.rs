@@ -25,7 +25,6 @@ mod bootstrap;
 mod index;
 mod quote;
 mod rule;
-mod selector;
 mod subject;
 
 pub use aggregate::{aggregate, aggregate_all};

@@ -1,9 +1,9 @@
 //! Subjects of bindings: users, groups and service accounts.
 
+use apimachinery::quote::quoted;
 use serde_json::Value;
 
 use crate::attributes::User;
-use crate::quote::quoted;
 
 /// Whom a binding names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

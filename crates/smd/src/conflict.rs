@@ -39,7 +39,7 @@ impl Conflict {
     }
 
     /// The owner: `"hpa" with subresource "scale" using apps/v1`; appliers without the version.
-    pub fn owner(&self) -> String {
+    pub fn describe(&self) -> String {
         let mut text = quoted(&self.manager);
         // Writing to a String cannot fail.
         if !self.subresource.is_empty() {
@@ -53,23 +53,23 @@ impl Conflict {
 
     /// The message of the conflict's `FieldManagerConflict` cause; its field is [`Conflict::field`].
     pub fn cause_message(&self) -> String {
-        format!("conflict with {}", self.owner())
+        format!("conflict with {}", self.describe())
     }
 }
 
-/// The message of the 409 for conflicts that are sorted by owner.
-pub(crate) fn message(conflicts: &[Conflict]) -> String {
+/// The message of the 409 for conflicts sorted by owner, as [`crate::apply`] gives them.
+pub fn conflict_message(conflicts: &[Conflict]) -> String {
     if let [one] = conflicts {
         return format!(
             "Apply failed with 1 conflict: conflict with {}: {}",
-            one.owner(),
+            one.describe(),
             one.field
         );
     }
     let mut lines = Vec::new();
     let mut last_owner = None;
     for conflict in conflicts {
-        let owner = conflict.owner();
+        let owner = conflict.describe();
         if last_owner.as_ref() != Some(&owner) {
             lines.push(format!("conflicts with {owner}:"));
             last_owner = Some(owner);

@@ -43,7 +43,7 @@ mod types;
 mod updater;
 mod validate;
 
-pub use conflict::Conflict;
+pub use conflict::{Conflict, conflict_message};
 pub use encode::{DecodeError, decode_fields, encode_fields};
 pub use managed::{Operation, validate_managed_fields};
 pub use path::{Literal, Path, PathElement};

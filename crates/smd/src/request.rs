@@ -8,13 +8,13 @@
 //! Neither changes values on account of `reset`: the caller restores those fields (as `status` outside of its
 //! subresource), here they are only kept out of ownership.
 
-use apimachinery::field::FieldError;
+use apimachinery::field::{FieldError, FieldPath};
 use apimachinery::time::format_time;
 use jiff::Timestamp;
 use schema::Schema;
 use serde_json::{Map, Value};
 
-use crate::conflict::{Conflict, message};
+use crate::conflict::{Conflict, conflict_message};
 use crate::last_applied;
 use crate::managed::{Manager, Managers, Operation, asks_for_reset, cap, managers_of, put, take};
 use crate::path::Path;
@@ -51,14 +51,11 @@ pub struct ApplyRequest<'a> {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ApplyError {
     /// Other managers own what it would change (409). Sorted by owner and field.
-    #[error("{}", message(.0))]
+    #[error("{}", conflict_message(.0))]
     Conflicts(Vec<Conflict>),
     /// The object does not fit the schema (kube answers 500 here, a client is helped more by 422).
     #[error("failed to create typed patch object: {}", apimachinery::field::aggregate(.0))]
     Invalid(Vec<FieldError>),
-    /// The body carries `managedFields` (400).
-    #[error("metadata.managedFields must be nil")]
-    ManagedFieldsGiven,
 }
 
 /// The object after an apply, `metadata.managedFields` included. A no-op returns the live object as it is.
@@ -72,7 +69,9 @@ pub fn apply(request: ApplyRequest<'_>) -> Result<Value, ApplyError> {
         .and_then(|metadata| metadata.get("managedFields"))
         .is_some_and(|list| !list.is_null())
     {
-        return Err(ApplyError::ManagedFieldsGiven);
+        let path = FieldPath::new("metadata").child("managedFields");
+        let error = FieldError::forbidden(&path, "must be nil");
+        return Err(ApplyError::Invalid(vec![error]));
     }
     if !request.applied.is_object() {
         return Err(invalid("expected map, got something else"));
