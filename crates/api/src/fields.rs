@@ -62,6 +62,16 @@ impl Kind {
         }
     }
 
+    /// The kind's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::VMRuntime => "VMRuntime",
+            Self::DataVolume => "DataVolume",
+            Self::VirtualMachine => "VirtualMachine",
+            Self::VirtualMachineInstance => "VirtualMachineInstance",
+        }
+    }
+
     /// From API group and plural.
     pub fn of(group: &str, resource: &str) -> Option<Self> {
         Self::ALL

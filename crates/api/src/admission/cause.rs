@@ -3,6 +3,9 @@
 use std::fmt;
 
 use apimachinery::field::{FieldErrorKind, FieldPath};
+use apimachinery::status::{ApiError, Reason, StatusCause, StatusDetails};
+
+use crate::fields::Kind;
 
 /// One reason, as it appears in `details.causes` of the answer.
 ///
@@ -59,6 +62,26 @@ impl fmt::Display for Cause {
 pub fn message(causes: &[Cause]) -> String {
     let messages: Vec<&str> = causes.iter().map(|c| c.message.as_str()).collect();
     messages.join(", ")
+}
+
+/// The answer to an object that is refused: 422, with all causes.
+pub fn denied(kind: Kind, name: &str, causes: &[Cause]) -> ApiError {
+    let (group, _) = kind.group_resource();
+    let details = StatusDetails {
+        name: name.to_owned(),
+        group: group.to_owned(),
+        kind: kind.as_str().to_owned(),
+        causes: causes
+            .iter()
+            .map(|c| StatusCause {
+                reason: c.reason().to_owned(),
+                message: c.message.clone(),
+                field: c.field.clone(),
+            })
+            .collect(),
+        ..StatusDetails::default()
+    };
+    ApiError::new(Reason::Invalid, message(causes), Some(details))
 }
 
 /// `value` must satisfy a name rule; `rule` returns what is wrong.

@@ -134,6 +134,12 @@ fn number_to_string(value: &mut Value) {
     }
 }
 
+/// Whether it can stand for something else; what cannot is refused where it was given, and only there.
+fn is_amount(value: &Value) -> bool {
+    let text = value.as_str().unwrap_or_default();
+    Quantity::parse(text).is_ok_and(|q| !q.is_negative())
+}
+
 /// A limit without a request is the request as well.
 fn resources(domain: &mut Map<String, Value>) {
     let Some(resources) = domain.get_mut("resources").and_then(Value::as_object_mut) else {
@@ -142,6 +148,7 @@ fn resources(domain: &mut Map<String, Value>) {
     let limits: Vec<(String, Value)> = ["cpu", "memory"]
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), resources.get("limits")?.get(name)?.clone())))
+        .filter(|(_, limit)| is_amount(limit))
         .collect();
     if limits.is_empty() {
         return;
@@ -180,7 +187,8 @@ fn cpu(domain: &mut Map<String, Value>) -> Value {
 fn memory(domain: &mut Map<String, Value>) -> Option<Value> {
     let requested = ["requests", "limits"]
         .into_iter()
-        .find_map(|kind| domain.get("resources")?.get(kind)?.get("memory").cloned());
+        .find_map(|kind| domain.get("resources")?.get(kind)?.get("memory").cloned())
+        .filter(is_amount);
     if let Some(requested) = requested
         && let Some(memory) = object_in(domain, "memory")
     {

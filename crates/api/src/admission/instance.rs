@@ -132,6 +132,7 @@ pub(super) fn spec(
     volumes::validate(
         causes,
         &spec.volumes,
+        &spec.domain.devices.disks,
         raw.and_then(|r| r.get("volumes")),
         path,
     );

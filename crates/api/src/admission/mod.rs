@@ -25,7 +25,8 @@ use serde_json::Value;
 
 use crate::fields::{Kind, refused};
 
-pub use cause::{Cause, message};
+pub use cause::{Cause, denied, message};
+pub use hardware::{MAX_MEMORY, MAX_VCPUS, MIN_MEMORY};
 
 /// What admission may know beside the object.
 pub struct Context<'a> {

@@ -142,6 +142,25 @@ fn the_runtime_has_one_name() {
 }
 
 #[test]
+fn the_answer_names_every_cause() {
+    let object = json!({"metadata": {"name": "vm"}, "spec": {"template": {"spec": {"domain": {"cpu": {"cores": 0}}}}}});
+    let causes = admit_create(Kind::VirtualMachine, &object, &context()).unwrap_err();
+    let status = denied(Kind::VirtualMachine, "vm", &causes).into_status();
+    assert_eq!(
+        serde_json::to_value(&status).unwrap(),
+        json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Invalid", "code": 422,
+            "message": "spec.template.spec.domain.cpu.cores must be at least 1, if specified, RunStrategy must be specified",
+            "details": {"name": "vm", "group": "kubevirt.io", "kind": "VirtualMachine", "causes": [
+                {"reason": "FieldValueInvalid", "field": "spec.template.spec.domain.cpu.cores",
+                 "message": "spec.template.spec.domain.cpu.cores must be at least 1, if specified"},
+                {"reason": "FieldValueInvalid", "field": "spec.running", "message": "RunStrategy must be specified"},
+            ]},
+        })
+    );
+}
+
+#[test]
 fn a_vm_being_deleted_is_let_go() {
     let object = json!({
         "metadata": {"name": "x", "deletionTimestamp": "2026-11-21T09:00:00Z"},

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::cause::{Cause, named};
 use super::hardware::quantity;
-use crate::kubevirt::{CloudInitNoCloudSource, Volume};
+use crate::kubevirt::{CloudInitNoCloudSource, Disk, Volume};
 
 /// User data and network data in the object itself, at most; Secrets may hold more.
 const MAX_INLINE: usize = 2048;
@@ -17,6 +17,7 @@ const MAX_INLINE: usize = 2048;
 pub(super) fn validate(
     causes: &mut Vec<Cause>,
     volumes: &[Volume],
+    disks: &[Disk],
     raw: Option<&Value>,
     path: &FieldPath,
 ) {
@@ -32,8 +33,12 @@ pub(super) fn validate(
                 ),
             ));
         }
+        // The disk of the same name has the same fault and names it already.
+        let has_disk = disks.iter().any(|d| d.name == volume.name);
         for wrong in name::dns1123_label(&volume.name) {
-            causes.push(Cause::invalid(field.child("name"), wrong));
+            if !has_disk {
+                causes.push(Cause::invalid(field.child("name"), wrong));
+            }
         }
         // Sources that are not honoured count as well; they have a cause of their own already.
         let sources = raw.and_then(|r| r.get(i)?.as_object()).map(|map| {
