@@ -1,1 +1,35 @@
-//! Under construction.
+//! The store: a durable, revisioned map with a history that can be watched, behind one trait.
+//!
+//! It knows nothing of Kubernetes; the API server keeps its objects here under keys
+//! `/<group or "core">/<resource>/<namespace or "-">/<name>`, and hands out revisions as resource versions.
+//!
+//! ```text
+//! Store (trait, contract.rs)
+//!   log::LogStore      the default: segmented append-only log and snapshots; the state in memory
+//!   redb::RedbStore    a B-tree file: the oracle in tests, and the other candidate (ADR 0001)
+//! shared by engines
+//!   committer          one thread, group commit, preconditions
+//!   feed, watch        recent history in memory, watches as positions in it
+//! conformance          what every engine must do, as tests
+//! ```
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
+
+mod committer;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod contract;
+mod error;
+mod feed;
+pub mod limits;
+pub mod log;
+mod model;
+pub mod redb;
+mod retention;
+mod watch;
+
+pub use contract::Store;
+pub use error::{OpenError, StoreError, WatchError};
+pub use model::{Committed, Entry, Event, ListRequest, Listing, Op, Precondition, Revision, Write};
+pub use retention::Retention;
+pub use watch::{Watch, WatchItem};
