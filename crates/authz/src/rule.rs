@@ -58,6 +58,14 @@ impl PolicyRule {
         }
     }
 
+    /// Everything: what a user must hold to write an `aggregationRule`.
+    pub fn full_authority() -> [PolicyRule; 2] {
+        [
+            PolicyRule::resources(&["*"], &["*"], &["*"]),
+            PolicyRule::urls(&["*"], &["*"]),
+        ]
+    }
+
     /// The same rule for these object names only.
     pub fn with_names(mut self, names: &[&str]) -> Self {
         self.resource_names = owned(names);

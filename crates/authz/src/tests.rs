@@ -491,6 +491,32 @@ fn garbage_grants_nothing_and_never_panics() {
     aggregate_all(&mut garbage.clone());
 }
 
+#[test]
+fn one_user_does_not_pay_for_the_bindings_of_others() {
+    let mut objects = Vec::new();
+    for i in 0..3000 {
+        let (ns, role_name) = (format!("ns{}", i % 100), format!("r{i}"));
+        objects.push(role(
+            &ns,
+            &role_name,
+            json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]),
+        ));
+        objects.push(binding(
+            &ns,
+            &role_name,
+            "Role",
+            &role_name,
+            json!([{"kind": "User", "name": format!("u{i}")}]),
+        ));
+    }
+    let index = index(&objects);
+    let user = User::new("u2999", &["system:authenticated"]);
+    let ask = Attributes::resource(&user, "get", "", "pods").in_namespace("ns99");
+    assert!(index.authorize(&ask).allowed());
+    assert!(!index.authorize(&ask.in_namespace("ns98")).allowed());
+    assert_eq!(index.rules_for(&user, "ns99").len(), 1);
+}
+
 mod properties {
     use proptest::prelude::*;
     use proptest::sample::{select, subsequence};

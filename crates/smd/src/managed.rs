@@ -1,6 +1,7 @@
 //! `metadata.managedFields`: who owns what.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use apimachinery::field::{FieldError, FieldPath};
 use apimachinery::time::parse_time;
@@ -227,7 +228,7 @@ pub(crate) fn cap(managers: &mut Managers) {
 }
 
 /// Fields that are never owned, as the server sets them or they name the object.
-pub(crate) fn never_owned() -> FieldSet {
+pub(crate) static NEVER_OWNED: LazyLock<FieldSet> = LazyLock::new(|| {
     let metadata = [
         "name",
         "namespace",
@@ -245,7 +246,7 @@ pub(crate) fn never_owned() -> FieldSet {
             .map(|name| Path::of_fields(&[name]))
             .chain(metadata.iter().map(|n| Path::of_fields(&["metadata", n]))),
     )
-}
+});
 
 /// What is wrong with the `managedFields` of a request, for the validation of metadata.
 pub fn validate_managed_fields(object: &Value) -> Vec<FieldError> {

@@ -128,14 +128,23 @@ impl<'s> Type<'s> {
         }
     }
 
+    /// The members of a described object, whether it is merged by key or as a whole.
+    pub(crate) fn members(self) -> Option<Members<'s>> {
+        self.schema().map(|_| Members { ty: self })
+    }
+
+    /// The type of the elements of a list.
+    pub(crate) fn item(self) -> Type<'s> {
+        self.schema()
+            .and_then(|schema| schema.items.as_ref())
+            .map_or(Type::Untyped, |items| Type::of(items))
+    }
+
     fn list(self) -> Kind<'s> {
         let Some(schema) = self.schema() else {
             return Kind::Leaf;
         };
-        let item = schema
-            .items
-            .as_ref()
-            .map_or(Type::Untyped, |items| Type::of(items));
+        let item = self.item();
         let keys = match &schema.list_type {
             Some(ListType::Atomic) => return Kind::Leaf,
             Some(ListType::Set) => None,
@@ -192,10 +201,7 @@ impl<'s> Type<'s> {
                 Kind::Map(members) => members.member(name),
                 _ => Type::Untyped,
             },
-            PathElement::Key(_) => self
-                .schema()
-                .and_then(|schema| schema.items.as_ref())
-                .map_or(Type::Untyped, |items| Type::of(items)),
+            PathElement::Key(_) => self.item(),
             PathElement::Value(_) | PathElement::Index(_) => Type::Untyped,
         }
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::collect::{fields_of, with_atomics_whole, with_named_fields};
 use crate::compare::{Comparison, compare};
 use crate::conflict::Conflict;
-use crate::managed::{Manager, Managers, Owned, never_owned};
+use crate::managed::{Manager, Managers, NEVER_OWNED, Owned};
 use crate::merge::{MergeError, merge};
 use crate::path::Literal;
 use crate::remove::remove;
@@ -38,7 +38,7 @@ impl Act<'_> {
         self.adapt(old, managers);
         let changes = compare(self.ty, old, new).without(&self.ignored);
         take_from_all(managers, &changes);
-        let own = changes.written().difference(&never_owned());
+        let own = changes.written().difference(&NEVER_OWNED);
         if own.is_empty() {
             return;
         }
@@ -84,7 +84,7 @@ impl Act<'_> {
         }
         take_from_all(&mut after, &changes);
 
-        let fields = claimed.difference(&never_owned());
+        let fields = claimed.difference(&NEVER_OWNED);
         if !fields.is_empty() {
             let mut own = self.owned(fields);
             if let Some(last) = last

@@ -70,7 +70,17 @@ impl Check {
                     }
                 }
             }
-            (Kind::Map(members), Value::Object(object)) => {
+            // What is merged as a whole must fit its schema, too.
+            (Kind::Leaf, Value::Array(items)) => {
+                for (i, item) in items.iter().enumerate() {
+                    let index = i64::try_from(i).unwrap_or(i64::MAX);
+                    self.path.push(PathElement::Index(index));
+                    self.node(ty.item(), item);
+                    self.path.pop();
+                }
+            }
+            (_, Value::Object(object)) => {
+                let Some(members) = ty.members() else { return };
                 for (name, member) in object {
                     self.path.push(PathElement::field(name.as_str()));
                     match members.declared(name) {
@@ -80,7 +90,6 @@ impl Check {
                     self.path.pop();
                 }
             }
-            // The parts of what is owned as a whole are left to the validation of the kind.
             _ => {}
         }
     }

@@ -26,11 +26,7 @@ pub(super) fn objects() -> Vec<Value> {
 
 fn everybody() -> Vec<Value> {
     vec![
-        cluster_role(
-            "cluster-admin",
-            &[],
-            &[rule(ALL, &["*"], &["*"]), PolicyRule::urls(ALL, &["*"])],
-        ),
+        cluster_role("cluster-admin", &[], &PolicyRule::full_authority()),
         bind("cluster-admin", vec![group(SYSTEM_MASTERS)]),
         cluster_role(
             "system:discovery",

@@ -181,6 +181,14 @@ fn an_applied_object_must_fit_its_schema() {
         refused(json!({"spec": {"bogus": 1}}))
             .contains("spec.bogus: Invalid value: field not declared in schema")
     );
+    assert!(
+        refused(json!({"spec": {"frozen": {"x": 1}}}))
+            .contains("spec.frozen.x: Invalid value: field not declared")
+    );
+    assert!(
+        refused(json!({"spec": {"atomic": ["a", 1]}}))
+            .contains("spec.atomic[1]: Invalid value: expected string, got 1")
+    );
     assert!(refused(json!({"bogus": 1})).contains("field not declared in schema"));
     assert!(refused(json!({"metadata": {"bogus": 1}})).contains("metadata.bogus"));
     assert!(
