@@ -97,6 +97,9 @@ impl Decoder<'_> {
             }
         }
         self.list_type(&mut schema, object, path);
+        schema.docs.settle();
+        schema.bounds.settle();
+        schema.logic.settle();
         schema
     }
 
@@ -112,27 +115,34 @@ impl Decoder<'_> {
         match key {
             "type" => schema.ty = self.schema_type(field, at()),
             "nullable" => schema.nullable = self.boolean(field, at()),
-            "title" => schema.title = self.string(field, at()),
-            "description" => schema.description = self.string(field, at()),
-            "example" => schema.example = Some(field.clone()),
-            "externalDocs" => schema.external_docs = Some(field.clone()),
+            // Documentation of built-in kinds is read from their JSON, where it costs no memory.
+            "title" | "description" | "example" | "externalDocs"
+                if self.origin == Origin::Builtin => {}
+            "title" => schema.docs.edit().title = self.string(field, at()),
+            "description" => schema.docs.edit().description = self.string(field, at()),
+            "example" => schema.docs.edit().example = Some(field.clone()),
+            "externalDocs" => schema.docs.edit().external_docs = Some(field.clone()),
             "default" => schema.default = Some(field.clone()),
             "format" => schema.format = self.string(field, at()).filter(|f| !f.is_empty()),
             "pattern" => {
                 let pattern = self.string(field, at()).filter(|p| !p.is_empty());
                 schema.pattern = pattern.map(|p| Pattern::new(&p));
             }
-            "minimum" => schema.minimum = self.number(field, at()),
-            "maximum" => schema.maximum = self.number(field, at()),
-            "multipleOf" => schema.multiple_of = self.number(field, at()),
-            "exclusiveMinimum" => schema.exclusive_minimum = self.boolean(field, at()),
-            "exclusiveMaximum" => schema.exclusive_maximum = self.boolean(field, at()),
-            "minLength" => schema.min_length = self.integer(field, at()),
-            "maxLength" => schema.max_length = self.integer(field, at()),
-            "minItems" => schema.min_items = self.integer(field, at()),
-            "maxItems" => schema.max_items = self.integer(field, at()),
-            "minProperties" => schema.min_properties = self.integer(field, at()),
-            "maxProperties" => schema.max_properties = self.integer(field, at()),
+            "minimum" => schema.bounds.edit().minimum = self.number(field, at()),
+            "maximum" => schema.bounds.edit().maximum = self.number(field, at()),
+            "multipleOf" => schema.bounds.edit().multiple_of = self.number(field, at()),
+            "exclusiveMinimum" => {
+                schema.bounds.edit().exclusive_minimum = self.boolean(field, at());
+            }
+            "exclusiveMaximum" => {
+                schema.bounds.edit().exclusive_maximum = self.boolean(field, at());
+            }
+            "minLength" => schema.bounds.edit().min_length = self.integer(field, at()),
+            "maxLength" => schema.bounds.edit().max_length = self.integer(field, at()),
+            "minItems" => schema.bounds.edit().min_items = self.integer(field, at()),
+            "maxItems" => schema.bounds.edit().max_items = self.integer(field, at()),
+            "minProperties" => schema.bounds.edit().min_properties = self.integer(field, at()),
+            "maxProperties" => schema.bounds.edit().max_properties = self.integer(field, at()),
             "uniqueItems" => schema.unique_items = self.boolean(field, at()),
             "required" => schema.required = self.strings(field, &at()),
             "enum" => schema.enum_ = self.array(field, at()).to_vec(),
@@ -147,10 +157,10 @@ impl Decoder<'_> {
                     schema.items = Some(self.child(field, &at(), depth));
                 }
             }
-            "allOf" => schema.all_of = self.schemas(field, &at(), depth),
-            "anyOf" => schema.any_of = self.schemas(field, &at(), depth),
-            "oneOf" => schema.one_of = self.schemas(field, &at(), depth),
-            "not" => schema.not = Some(Box::new(self.schema(field, &at(), depth + 1))),
+            "allOf" => schema.logic.edit().all_of = self.schemas(field, &at(), depth),
+            "anyOf" => schema.logic.edit().any_of = self.schemas(field, &at(), depth),
+            "oneOf" => schema.logic.edit().one_of = self.schemas(field, &at(), depth),
+            "not" => schema.logic.edit().not = Some(Box::new(self.schema(field, &at(), depth + 1))),
             "x-kubernetes-int-or-string" => schema.int_or_string = self.boolean(field, at()),
             "x-kubernetes-embedded-resource" => {
                 schema.embedded_resource = self.boolean(field, at());

@@ -19,24 +19,24 @@ impl Schema {
         };
         put("type", self.ty.map(|ty| ty.as_str().into()));
         put("nullable", flag(self.nullable));
-        put("title", text(self.title.as_ref()));
-        put("description", text(self.description.as_ref()));
-        put("example", self.example.clone());
-        put("externalDocs", self.external_docs.clone());
+        put("title", text(self.docs.title.as_ref()));
+        put("description", text(self.docs.description.as_ref()));
+        put("example", self.docs.example.clone());
+        put("externalDocs", self.docs.external_docs.clone());
         put("default", self.default.clone());
         put("format", text(self.format.as_ref()));
         put("pattern", self.pattern.as_ref().map(|p| p.as_str().into()));
-        put("minimum", self.minimum.and_then(number));
-        put("maximum", self.maximum.and_then(number));
-        put("exclusiveMinimum", flag(self.exclusive_minimum));
-        put("exclusiveMaximum", flag(self.exclusive_maximum));
-        put("multipleOf", self.multiple_of.and_then(number));
-        put("minLength", self.min_length.map(Value::from));
-        put("maxLength", self.max_length.map(Value::from));
-        put("minItems", self.min_items.map(Value::from));
-        put("maxItems", self.max_items.map(Value::from));
-        put("minProperties", self.min_properties.map(Value::from));
-        put("maxProperties", self.max_properties.map(Value::from));
+        put("minimum", self.bounds.minimum.and_then(number));
+        put("maximum", self.bounds.maximum.and_then(number));
+        put("exclusiveMinimum", flag(self.bounds.exclusive_minimum));
+        put("exclusiveMaximum", flag(self.bounds.exclusive_maximum));
+        put("multipleOf", self.bounds.multiple_of.and_then(number));
+        put("minLength", self.bounds.min_length.map(Value::from));
+        put("maxLength", self.bounds.max_length.map(Value::from));
+        put("minItems", self.bounds.min_items.map(Value::from));
+        put("maxItems", self.bounds.max_items.map(Value::from));
+        put("minProperties", self.bounds.min_properties.map(Value::from));
+        put("maxProperties", self.bounds.max_properties.map(Value::from));
         put("uniqueItems", flag(self.unique_items));
         put(
             "required",
@@ -57,10 +57,13 @@ impl Schema {
             },
         );
         put("items", self.items.as_ref().map(child));
-        put("allOf", list(&self.all_of, Schema::to_value));
-        put("anyOf", list(&self.any_of, Schema::to_value));
-        put("oneOf", list(&self.one_of, Schema::to_value));
-        put("not", self.not.as_ref().map(|schema| schema.to_value()));
+        put("allOf", list(&self.logic.all_of, Schema::to_value));
+        put("anyOf", list(&self.logic.any_of, Schema::to_value));
+        put("oneOf", list(&self.logic.one_of, Schema::to_value));
+        put(
+            "not",
+            self.logic.not.as_ref().map(|schema| schema.to_value()),
+        );
         put("x-kubernetes-int-or-string", flag(self.int_or_string));
         put(
             "x-kubernetes-preserve-unknown-fields",

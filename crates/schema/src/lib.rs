@@ -32,6 +32,7 @@ pub mod limits;
 mod metadata;
 mod model;
 pub mod openapi;
+mod parts;
 mod patch_meta;
 mod pattern;
 mod prune;
@@ -43,7 +44,8 @@ mod value_validation;
 pub use default::{DefaultsTooLarge, default};
 pub use metadata::malformed_metadata;
 pub use model::{
-    AdditionalProperties, ListType, MapType, Pattern, Schema, SchemaRef, SchemaType, ValidationRule,
+    AdditionalProperties, Bounds, Documentation, Junctors, ListType, MapType, Pattern, Rare,
+    Schema, SchemaRef, SchemaType, ValidationRule,
 };
 pub use prune::{prune, prune_value};
 pub use validate::validate;

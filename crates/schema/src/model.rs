@@ -18,6 +18,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::builtin;
+pub use crate::parts::{Bounds, Documentation, Junctors, Rare};
 pub use crate::pattern::Pattern;
 
 /// A schema in the form of `apiextensions.k8s.io/v1` `JSONSchemaProps`.
@@ -29,14 +30,13 @@ pub struct Schema {
     pub ty: Option<SchemaType>,
     /// `nullable`: `null` is a value of its own and is neither pruned nor defaulted.
     pub nullable: bool,
-    /// `title`, for documentation.
-    pub title: Option<String>,
-    /// `description`, for documentation and `kubectl explain`.
-    pub description: Option<String>,
-    /// `example`, for documentation.
-    pub example: Option<Value>,
-    /// `externalDocs`, for documentation.
-    pub external_docs: Option<Value>,
+    /// `title`, `description`, ... of custom resources. Built-in kinds keep theirs in
+    /// [`builtin::Definition::json`].
+    pub docs: Rare<Documentation>,
+    /// `minimum`, `maxLength`, `minItems`, ...
+    pub bounds: Rare<Bounds>,
+    /// `allOf`, `anyOf`, `oneOf` and `not` value validations.
+    pub logic: Rare<Junctors>,
     /// `default`. `Some(Value::Null)` is an explicit null.
     pub default: Option<Value>,
     /// `properties` of an object.
@@ -53,28 +53,6 @@ pub struct Schema {
     pub format: Option<String>,
     /// `pattern`, searched for in strings.
     pub pattern: Option<Pattern>,
-    /// `minimum`.
-    pub minimum: Option<f64>,
-    /// `maximum`.
-    pub maximum: Option<f64>,
-    /// `exclusiveMinimum`: `minimum` itself is refused.
-    pub exclusive_minimum: bool,
-    /// `exclusiveMaximum`: `maximum` itself is refused.
-    pub exclusive_maximum: bool,
-    /// `multipleOf`.
-    pub multiple_of: Option<f64>,
-    /// `minLength` in characters.
-    pub min_length: Option<i64>,
-    /// `maxLength` in characters.
-    pub max_length: Option<i64>,
-    /// `minItems`.
-    pub min_items: Option<i64>,
-    /// `maxItems`.
-    pub max_items: Option<i64>,
-    /// `minProperties`.
-    pub min_properties: Option<i64>,
-    /// `maxProperties`.
-    pub max_properties: Option<i64>,
     /// `uniqueItems` (structural schemas forbid `true`; a set is a list type).
     pub unique_items: bool,
     /// `x-kubernetes-int-or-string`.
@@ -93,14 +71,6 @@ pub struct Schema {
     pub patch_strategy: Option<String>,
     /// `x-kubernetes-patch-merge-key` of built-in kinds.
     pub patch_merge_key: Option<String>,
-    /// `allOf` value validations.
-    pub all_of: Vec<Schema>,
-    /// `anyOf` value validations.
-    pub any_of: Vec<Schema>,
-    /// `oneOf` value validations.
-    pub one_of: Vec<Schema>,
-    /// `not` value validation.
-    pub not: Option<Box<Schema>>,
 }
 
 impl Schema {
@@ -113,7 +83,7 @@ impl Schema {
             };
             *schema == alone
         };
-        match self.any_of.as_slice() {
+        match self.logic.any_of.as_slice() {
             [first, second] => only(first, SchemaType::Integer) && only(second, SchemaType::String),
             _ => false,
         }
@@ -149,11 +119,11 @@ impl Schema {
         ] {
             let property = self.properties.entry(name.to_owned());
             property.or_insert_with(|| {
-                let schema = Schema {
+                let mut schema = Schema {
                     ty: Some(SchemaType::String),
-                    description: Some(description.to_owned()),
                     ..Schema::default()
                 };
+                schema.docs.edit().description = Some(description.to_owned());
                 schema.into()
             });
         }
@@ -164,7 +134,7 @@ impl Schema {
                 let mut rule = Schema::default();
                 let given = (*given).clone();
                 rule.properties.insert("metadata".to_owned(), given.into());
-                self.all_of.push(rule);
+                self.logic.edit().all_of.push(rule);
             }
         }
         self

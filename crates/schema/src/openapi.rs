@@ -151,6 +151,8 @@ fn custom_schema(gvk: &GroupVersionKind, kind: &KindDoc) -> Option<Value> {
     // Restrictions on metadata are validated, not documented: the reference below stands for it all.
     let mut schema = schema.into_resource();
     schema
+        .logic
+        .edit()
         .all_of
         .retain(|rule| !rule.properties.contains_key("metadata"));
     let mut value = schema.to_value();

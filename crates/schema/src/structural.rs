@@ -237,18 +237,18 @@ impl Checker {
     fn value_validations(&mut self, schema: &Schema, path: &FieldPath, skip_any_of: bool) {
         let skip = skip_any_of || schema.int_or_string_pattern();
         if !skip {
-            for (index, nested) in schema.any_of.iter().enumerate() {
+            for (index, nested) in schema.logic.any_of.iter().enumerate() {
                 self.nested(nested, &path.child("anyOf").index(index), false);
             }
         }
-        for (index, nested) in schema.all_of.iter().enumerate() {
+        for (index, nested) in schema.logic.all_of.iter().enumerate() {
             let skip = index == 0 && nested.int_or_string_pattern();
             self.nested(nested, &path.child("allOf").index(index), skip);
         }
-        for (index, nested) in schema.one_of.iter().enumerate() {
+        for (index, nested) in schema.logic.one_of.iter().enumerate() {
             self.nested(nested, &path.child("oneOf").index(index), false);
         }
-        if let Some(nested) = &schema.not {
+        if let Some(nested) = &schema.logic.not {
             self.nested(nested, &path.child("not"), false);
         }
         if let Some(pattern) = &schema.pattern
@@ -291,12 +291,12 @@ impl Checker {
             ),
             (
                 "title",
-                schema.title.is_some(),
+                schema.docs.title.is_some(),
                 "must be empty to be structural",
             ),
             (
                 "description",
-                schema.description.is_some(),
+                schema.docs.description.is_some(),
                 "must be empty to be structural",
             ),
             (
@@ -349,16 +349,16 @@ impl Checker {
     /// Every field that a value validation at the root speaks of must be part of the structure.
     fn complete(&mut self, schema: &Schema, path: &FieldPath) {
         let junctors = [
-            ("allOf", &schema.all_of),
-            ("anyOf", &schema.any_of),
-            ("oneOf", &schema.one_of),
+            ("allOf", &schema.logic.all_of),
+            ("anyOf", &schema.logic.any_of),
+            ("oneOf", &schema.logic.one_of),
         ];
         for (name, list) in junctors {
             for (index, nested) in list.iter().enumerate() {
                 self.complete_nested(nested, Some(schema), path, &path.child(name).index(index));
             }
         }
-        if let Some(nested) = &schema.not {
+        if let Some(nested) = &schema.logic.not {
             self.complete_nested(nested, Some(schema), path, &path.child("not"));
         }
     }
@@ -375,9 +375,9 @@ impl Checker {
             return self.required(path.clone(), &detail);
         };
         let junctors = [
-            ("allOf", &nested.all_of),
-            ("anyOf", &nested.any_of),
-            ("oneOf", &nested.one_of),
+            ("allOf", &nested.logic.all_of),
+            ("anyOf", &nested.logic.any_of),
+            ("oneOf", &nested.logic.one_of),
         ];
         for (name, list) in junctors {
             for (index, deeper) in list.iter().enumerate() {
@@ -385,7 +385,7 @@ impl Checker {
                 self.complete_nested(deeper, Some(structure), path, &at);
             }
         }
-        if let Some(deeper) = &nested.not {
+        if let Some(deeper) = &nested.logic.not {
             self.complete_nested(deeper, Some(structure), path, &nested_path.child("not"));
         }
         if let Some(items) = &nested.items {

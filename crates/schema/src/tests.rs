@@ -334,6 +334,14 @@ fn unknown_fields_are_pruned_and_reported() {
                      "o": {"first": {"n": 1}}},
         })
     );
+    let loose = widget(&fields(json!({
+        "any": {"type": "object", "additionalProperties": true},
+        "list": {"type": "array", "x-kubernetes-preserve-unknown-fields": true,
+                 "items": fields(json!({"k": fields(json!({}))}))},
+    })));
+    let spec = json!({"any": {"text": "kept", "object": {"gone": 1}}, "list": [{"kept": 1, "k": {"gone": 1}}]});
+    let unknown = admit(&loose, json!({"spec": spec})).1;
+    assert_eq!(unknown, ["spec.any.object.gone", "spec.list[0].k.gone"]);
     // As a resource, metadata is known in full.
     let mut object = json!({"metadata": {"name": "a", "labels": {"x": "y"}, "anything": 1}});
     assert_eq!(
@@ -427,4 +435,9 @@ fn unchanged_parts_are_not_judged_again() {
         update(old, json!({"atomic": ["long", "x"]})),
         ["spec.atomic[0]"]
     );
+}
+
+#[test]
+fn schemas_are_small() {
+    assert!(size_of::<Schema>() <= 360, "{}", size_of::<Schema>());
 }

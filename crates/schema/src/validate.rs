@@ -153,10 +153,14 @@ impl<'v> Validator<'v> {
         old: Option<&'v Map<String, Value>>,
     ) {
         let count = object.len();
-        if (schema.max_properties).is_some_and(|max| exceeds(count, max)) {
-            self.too_many(count, schema.max_properties);
+        if (schema.bounds.max_properties).is_some_and(|max| exceeds(count, max)) {
+            self.too_many(count, schema.bounds.max_properties);
         }
-        if let Some(min) = schema.min_properties.filter(|min| below(count, *min)) {
+        if let Some(min) = schema
+            .bounds
+            .min_properties
+            .filter(|min| below(count, *min))
+        {
             let rest = format!("should have at least {min} properties");
             self.body(Kind::Invalid, count.into(), &rest);
         }
@@ -187,10 +191,10 @@ impl<'v> Validator<'v> {
 
     fn array(&mut self, schema: &Schema, items: &'v [Value], old: Option<&'v Vec<Value>>) {
         let count = items.len();
-        if (schema.max_items).is_some_and(|max| exceeds(count, max)) {
-            self.too_many(count, schema.max_items);
+        if (schema.bounds.max_items).is_some_and(|max| exceeds(count, max)) {
+            self.too_many(count, schema.bounds.max_items);
         }
-        if let Some(min) = schema.min_items.filter(|min| below(count, *min)) {
+        if let Some(min) = schema.bounds.min_items.filter(|min| below(count, *min)) {
             let rest = format!("should have at least {min} items");
             self.body(Kind::Invalid, count.into(), &rest);
         }

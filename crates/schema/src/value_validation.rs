@@ -40,13 +40,13 @@ fn quoted(value: &Value) -> String {
 
 fn string(at: &mut Validator<'_>, schema: &Schema, text: &str) {
     let length = || i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
-    if let Some(max) = schema.max_length
+    if let Some(max) = schema.bounds.max_length
         && length() > max
     {
         let detail = format!("may not be more than {max} bytes");
         at.push(Kind::TooLong, Some(text.into()), detail);
     }
-    if let Some(min) = schema.min_length
+    if let Some(min) = schema.bounds.min_length
         && length() < min
     {
         let rest = format!("should be at least {min} chars long");
@@ -81,22 +81,22 @@ fn numeric(at: &mut Validator<'_>, schema: &Schema, number: &Number) {
         let detail = format!("Checked value must be of type {ty} with format {format} in {name}");
         at.push(Kind::Invalid, Some("".into()), detail);
     }
-    if let Some(factor) = schema.multiple_of
+    if let Some(factor) = schema.bounds.multiple_of
         && !is_multiple(value, factor)
     {
         let rest = format!("should be a multiple of {factor}");
         at.body(Kind::Invalid, bad(), &rest);
     }
-    if let Some(max) = schema.maximum {
-        if schema.exclusive_maximum && value >= max {
+    if let Some(max) = schema.bounds.maximum {
+        if schema.bounds.exclusive_maximum && value >= max {
             at.body(Kind::Invalid, bad(), &format!("should be less than {max}"));
         } else if value > max {
             let rest = format!("should be less than or equal to {max}");
             at.body(Kind::Invalid, bad(), &rest);
         }
     }
-    if let Some(min) = schema.minimum {
-        if schema.exclusive_minimum && value <= min {
+    if let Some(min) = schema.bounds.minimum {
+        if schema.bounds.exclusive_minimum && value <= min {
             at.body(
                 Kind::Invalid,
                 bad(),
@@ -126,9 +126,9 @@ pub(crate) fn junctors<'v>(at: &mut Validator<'v>, schema: &Schema, value: &'v V
         fork.value(nested, value, None);
         fork.errors
     };
-    if !schema.any_of.is_empty() && !schema.int_or_string_pattern() {
+    if !schema.logic.any_of.is_empty() && !schema.int_or_string_pattern() {
         let mut first = None;
-        let matched = schema.any_of.iter().any(|nested| {
+        let matched = schema.logic.any_of.iter().any(|nested| {
             let errors = attempt(at, nested);
             let ok = errors.is_empty();
             first.get_or_insert(errors);
@@ -139,10 +139,10 @@ pub(crate) fn junctors<'v>(at: &mut Validator<'v>, schema: &Schema, value: &'v V
             at.errors.extend(first.unwrap_or_default());
         }
     }
-    if !schema.one_of.is_empty() {
+    if !schema.logic.one_of.is_empty() {
         let mut first = None;
         let mut matches = 0;
-        for nested in &schema.one_of {
+        for nested in &schema.logic.one_of {
             let errors = attempt(at, nested);
             matches += usize::from(errors.is_empty());
             first.get_or_insert(errors);
@@ -159,17 +159,17 @@ pub(crate) fn junctors<'v>(at: &mut Validator<'v>, schema: &Schema, value: &'v V
         }
     }
     let mut failed = 0;
-    for nested in &schema.all_of {
+    for nested in &schema.logic.all_of {
         let errors = attempt(at, nested);
         failed += usize::from(!errors.is_empty());
         at.errors.extend(errors);
     }
     if failed > 0 {
-        let none = failed == schema.all_of.len();
+        let none = failed == schema.logic.all_of.len();
         let none = if none { ". None validated" } else { "" };
         summary(at, &format!("must validate all the schemas (allOf){none}"));
     }
-    if let Some(nested) = &schema.not
+    if let Some(nested) = &schema.logic.not
         && attempt(at, nested).is_empty()
     {
         summary(at, "must not validate the schema (not)");
