@@ -1,4 +1,7 @@
-#![allow(clippy::needless_pass_by_value, reason = "tables of literals read better by value")]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "tables of literals read better by value"
+)]
 
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -324,6 +324,16 @@ impl LabelSelector {
         Ok(Self::new(requirements))
     }
 
+    /// The same with one more requirement; nothing stays nothing.
+    #[must_use]
+    pub fn and(mut self, requirement: Requirement) -> Self {
+        let at = self
+            .requirements
+            .partition_point(|r| r.key <= requirement.key);
+        self.requirements.insert(at, requirement);
+        self
+    }
+
     /// The requirements, sorted by key.
     pub fn requirements(&self) -> &[Requirement] {
         &self.requirements

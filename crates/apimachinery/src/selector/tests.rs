@@ -194,6 +194,16 @@ fn json_selectors() {
 }
 
 #[test]
+fn requirements_are_added() {
+    let more = Requirement::new("k", Operator::In, ["v"]).unwrap();
+    assert_eq!(
+        parse("z,a=1").and(more.clone()).to_string(),
+        "a=1,k in (v),z"
+    );
+    assert!(LabelSelector::nothing().and(more).is_nothing());
+}
+
+#[test]
 fn field_selectors() {
     let lookup = |path: &str| match path {
         "metadata.name" => Some("a".to_owned()),
