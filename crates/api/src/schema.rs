@@ -28,7 +28,7 @@ pub(crate) fn template_metadata(_: &mut SchemaGenerator) -> Schema {
 
 /// A whole number that cannot be negative; the type in Rust says how large.
 pub(crate) fn uint(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "integer"})
+    json_schema!({"type": "integer", "format": "int64", "minimum": 0, "maximum": u32::MAX})
 }
 
 /// A whole number.

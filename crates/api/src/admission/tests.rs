@@ -142,6 +142,56 @@ fn the_runtime_has_one_name() {
 }
 
 #[test]
+fn words_that_nobody_knows_and_words_of_later() {
+    let vm = |strategy: &str, eviction: &str| {
+        json!({"metadata": {"name": "vm"}, "spec": {"runStrategy": strategy, "template": {"spec": {
+            "domain": {"devices": {}, "memory": {"guest": "64Mi"}}, "evictionStrategy": eviction,
+        }}}})
+    };
+    let messages = |object: &Value| -> Vec<String> {
+        let causes = admit_create(Kind::VirtualMachine, object, &context()).unwrap_err();
+        causes.into_iter().map(|c| c.message).collect()
+    };
+    assert_eq!(
+        messages(&vm("Nope", "Nope")),
+        [
+            "spec.template.spec.evictionStrategy is set with an unrecognized option: Nope",
+            "Invalid RunStrategy (Nope)",
+        ]
+    );
+    assert_eq!(
+        messages(&vm("Always", "LiveMigrate")),
+        [
+            "spec.template.spec.evictionStrategy 'LiveMigrate' is not honoured by this version of Ferrovirt; use None"
+        ]
+    );
+}
+
+#[test]
+fn data_volume_templates_are_judged_with_the_vm() {
+    let object = json!({"metadata": {"name": "vm", "namespace": "default"}, "spec": {
+        "runStrategy": "Always",
+        "template": {"metadata": {"name": "x", "creationTimestamp": null}, "spec": {
+            "domain": {"devices": {"disks": [{"name": "a"}]}, "memory": {"guest": "64Mi"}},
+            "volumes": [{"name": "a", "dataVolume": {"name": "root"}}],
+        }},
+        "dataVolumeTemplates": [
+            {"metadata": {"name": "root"}, "spec": {"source": {"http": {"url": "http://"}}, "storage": {}}},
+            {"metadata": {"name": "root"}, "spec": {"source": {"blank": {}}, "storage": {"resources": {"requests": {"storage": 1073741824}}}}},
+        ],
+    }});
+    assert_eq!(
+        fields_of(Kind::VirtualMachine, &object),
+        [
+            "spec.template.metadata.name",
+            "spec.dataVolumeTemplate[0].source.HTTP.url",
+            "spec.dataVolumeTemplates[0].spec.Storage.resources.requests.size",
+            "spec.dataVolumeTemplates[1].metadata.name",
+        ]
+    );
+}
+
+#[test]
 fn the_answer_names_every_cause() {
     let object = json!({"metadata": {"name": "vm"}, "spec": {"template": {"spec": {"domain": {"cpu": {"cores": 0}}}}}});
     let causes = admit_create(Kind::VirtualMachine, &object, &context()).unwrap_err();
