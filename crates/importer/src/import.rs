@@ -1,26 +1,25 @@
 //! The import: looks at the beginning of the file, chooses a way, goes it.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use disk::qcow2::{self, Header};
-use disk::{Format, PROBE_BYTES, Partial, ReadAt, SparseWriter, probe};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use disk::{Format, PROBE_BYTES, Partial, ReadAt, SparseWriter};
+use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
 use tracing::info;
-use transfer::{Download, Encoding, Endpoint, Ranged, RunningDigest, TransferError, decode};
+use transfer::{Download, Encoding, Endpoint, Ranged, TransferError, decode};
 
 use crate::ImportError;
-use crate::error::transfer_error;
 use crate::progress::{Meter, Phase, Progress};
 use crate::raw::{CopyError, Filling};
 use crate::remote::{Abandoned, RemoteImage};
 use crate::request::{ImportRequest, Imported, Method};
-use crate::scratch::Scratch;
+use crate::scratch::{Scratch, ScratchImage};
+use crate::source::{Source, accept};
 
 /// How often progress is reported.
 const REPORT: Duration = Duration::from_millis(500);
@@ -334,91 +333,6 @@ impl Job<'_> {
             seconds: 0.0,
         })
     }
-}
-
-/// A file being read in order, decompressed.
-struct Source {
-    reader: Box<dyn AsyncRead + Send + Unpin>,
-    /// What was read of it to look at.
-    head: Bytes,
-    encoding: Encoding,
-    url: String,
-    digest: RunningDigest,
-}
-
-impl Source {
-    /// A file that is not compressed, of which `head` was read.
-    fn plain(download: Download, head: Bytes) -> Self {
-        let (url, digest) = (download.name(), download.digest());
-        let reader = Box::new(download.into_reader());
-        Self {
-            reader,
-            head,
-            encoding: Encoding::Identity,
-            url,
-            digest,
-        }
-    }
-
-    /// The next `length` bytes; fewer only at the end.
-    async fn block(&mut self, length: usize) -> Result<Bytes, ImportError> {
-        let mut block = BytesMut::with_capacity(length);
-        while block.len() < length {
-            match self.reader.read_buf(&mut block).await {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) => return Err(self.error(error)),
-            }
-        }
-        Ok(block.freeze())
-    }
-
-    /// What went wrong while reading: the transfer, or the decoder.
-    fn error(&self, error: io::Error) -> ImportError {
-        match transfer_error(error) {
-            Ok(error) => ImportError::Transfer(error),
-            Err(source) => {
-                let (url, encoding) = (self.url.clone(), self.encoding);
-                ImportError::Decode {
-                    url,
-                    encoding,
-                    source,
-                }
-            }
-        }
-    }
-}
-
-/// A scratch file that stops being read when nobody waits any more.
-struct ScratchImage {
-    file: File,
-    abandoned: Abandoned,
-}
-
-impl ReadAt for ScratchImage {
-    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.abandoned.check()?;
-        ReadAt::read_at(&mut self.file, offset, buffer)
-    }
-}
-
-/// The format of an image that begins with `head`, if it is one that is imported.
-fn accept(head: &[u8], url: &str) -> Result<Format, ImportError> {
-    let url = url.to_owned();
-    match probe(head) {
-        Format::Raw if is_web_page(head) => Err(ImportError::WebPage { url }),
-        format if format.is_plain() || format == Format::Qcow2 => Ok(format),
-        format => Err(ImportError::Format { url, format }),
-    }
-}
-
-/// Servers answer 200 with a page for what they do not have.
-fn is_web_page(head: &[u8]) -> bool {
-    let text = head.trim_ascii_start();
-    ["<!doctype html", "<html"].iter().any(|mark| {
-        text.get(..mark.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(mark.as_bytes()))
-    })
 }
 
 async fn blocking<T: Send + 'static>(

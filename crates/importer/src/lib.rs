@@ -29,12 +29,13 @@ mod raw;
 mod remote;
 mod request;
 mod scratch;
+mod source;
 #[cfg(test)]
 mod tests;
 
 pub use error::ImportError;
 pub use import::{blank, import};
-pub use pod::{Arguments, main};
+pub use pod::{Arguments, main, run};
 pub use progress::{Phase, Progress};
 pub use request::{Checksum, ImportRequest, Imported, Method};
 pub use transfer::{Limits, Request as Source};

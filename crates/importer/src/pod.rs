@@ -61,6 +61,9 @@ pub struct Arguments {
     /// The disk; by default disk.img of the volume cdi-data-vol.
     #[arg(long, env = "IMPORTER_TARGET")]
     target: Option<PathBuf>,
+    /// Directory with the Pod's volumes.
+    #[arg(long, env = "FERROVIRT_VOLUMES", default_value = "volumes")]
+    volumes: PathBuf,
     /// Where the result or the error goes.
     #[arg(
         long,
@@ -68,6 +71,9 @@ pub struct Arguments {
         default_value = "/dev/termination-log"
     )]
     termination_log: PathBuf,
+    /// Where the exit code goes, for a node runtime that is not there when this ends.
+    #[arg(long, env = "FERROVIRT_EXIT_CODE")]
+    exit_code: Option<PathBuf>,
 }
 
 /// Why an importer cannot even begin.
@@ -83,63 +89,129 @@ enum UsageError {
     Certificates { path: PathBuf, why: std::io::Error },
     #[error("cannot start: {0}")]
     Start(std::io::Error),
+    #[error("cannot confine the importer to its volume: {0}")]
+    Confine(host::sandbox::SandboxError),
     #[error("{}", .0.message())]
     Import(#[from] ImportError),
 }
 
-/// Runs an importer: 0 when the disk is there, else 1.
+/// Runs an importer in a process of its own: gives up all files but its volume (an image is
+/// hostile input, and two of the decompressors are C), then does what [`main`] does.
+///
+/// # Assumptions
+/// Called before any other thread was started, and outside of any async runtime.
+#[must_use]
+pub fn run(arguments: Arguments) -> ExitCode {
+    let runtime = confine(&arguments).and_then(|()| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(UsageError::Start)
+    });
+    match runtime {
+        Ok(runtime) => runtime.block_on(main(arguments)),
+        Err(error) => end(
+            &arguments.termination_log,
+            arguments.exit_code.as_deref(),
+            Err(error),
+        ),
+    }
+}
+
+/// The importer inside a runtime of the caller, not confined: 0 when the disk is there, else 1.
 pub async fn main(arguments: Arguments) -> ExitCode {
-    let log = arguments.termination_log.clone();
-    let (message, code) = match run(arguments).await {
+    let (log, code) = (
+        arguments.termination_log.clone(),
+        arguments.exit_code.clone(),
+    );
+    let done = attempt(arguments).await;
+    end(&log, code.as_deref(), done)
+}
+
+/// Says how it ended, in all the places where somebody may look.
+fn end(log: &Path, code_file: Option<&Path>, done: Result<Imported, UsageError>) -> ExitCode {
+    let (message, code) = match done {
         Ok(imported) => {
             let result = serde_json::json!({ "result": imported }).to_string();
             print(&result);
-            (result, ExitCode::SUCCESS)
+            (result, 0)
         }
         Err(error) => {
             let message = error.to_string();
             print(&serde_json::json!({ "error": message }).to_string());
-            (message, ExitCode::FAILURE)
+            (message, 1)
         }
     };
-    if let Err(error) = terminate(&log, &message) {
-        tracing::warn!("cannot write {}: {error}", log.display());
+    let code_written = code_file.map_or(Ok(()), |path| std::fs::write(path, code.to_string()));
+    if let Err(error) = terminate(log, &message).and(code_written) {
+        tracing::warn!(
+            "cannot leave a termination message in {}: {error}",
+            log.display()
+        );
     }
-    code
+    ExitCode::from(code)
 }
 
-async fn run(arguments: Arguments) -> Result<Imported, UsageError> {
+fn confine(arguments: &Arguments) -> Result<(), UsageError> {
+    let target = target(arguments)?;
+    let directory = |path: &Path| match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    let mut read = host::sandbox::system_files();
+    read.extend(
+        arguments
+            .cert_dir
+            .as_deref()
+            .map(|name| cert_dir(&arguments.volumes, name)),
+    );
+    let mut write = vec![directory(&target), directory(&arguments.termination_log)];
+    write.extend(arguments.exit_code.as_deref().map(directory));
+    let keep = host::sandbox::Keep { read, write };
+    let enforced = host::sandbox::confine(&keep).map_err(UsageError::Confine)?;
+    tracing::debug!(?enforced, "confined to the volume");
+    Ok(())
+}
+
+fn target(arguments: &Arguments) -> Result<PathBuf, UsageError> {
+    match &arguments.target {
+        Some(target) => Ok(target.clone()),
+        None => Ok(data_volume(&arguments.volumes)?.join("disk.img")),
+    }
+}
+
+async fn attempt(arguments: Arguments) -> Result<Imported, UsageError> {
     let mut end = signal(SignalKind::terminate()).map_err(UsageError::Start)?;
     let environment = std::env::vars().collect::<Vec<_>>();
     let capacity = arguments.image_size.as_deref().map(capacity).transpose()?;
-    let target = match arguments.target {
-        Some(target) => target,
-        None => data_volume()?.join("disk.img"),
-    };
+    let target = target(&arguments)?;
     if arguments.source == SourceKind::None {
         let capacity = capacity.ok_or(ImportError::NoCapacity)?;
         return Ok(blank(&target, capacity)?);
     }
+    let endpoint = arguments.endpoint.filter(|url| !url.is_empty());
+    let cert_dir = arguments
+        .cert_dir
+        .map(|name| cert_dir(&arguments.volumes, &name));
     let source = crate::Source {
-        url: arguments
-            .endpoint
-            .filter(|url| !url.is_empty())
-            .ok_or(UsageError::NoEndpoint)?,
+        url: endpoint.ok_or(UsageError::NoEndpoint)?,
         headers: headers(&environment),
         credentials: credentials(&environment),
-        ca_pem: arguments
-            .cert_dir
+        ca_pem: cert_dir
             .as_deref()
             .map(certificates)
             .transpose()?
             .unwrap_or_default(),
         limits: crate::Limits::default(),
     };
+    let checksum = arguments.checksum;
     let request = ImportRequest {
         source,
         target,
         capacity,
-        checksum: arguments.checksum,
+        checksum,
     };
     let lines = Lines::default();
     let report = |progress| lines.report(progress);
@@ -179,12 +251,21 @@ fn capacity(text: &str) -> Result<u64, UsageError> {
 }
 
 /// Where this engine's node runtime puts the volume, else where a kubelet mounts it.
-fn data_volume() -> Result<PathBuf, UsageError> {
-    ["volumes/cdi-data-vol", "/data"]
-        .iter()
-        .map(PathBuf::from)
+fn data_volume(volumes: &Path) -> Result<PathBuf, UsageError> {
+    [volumes.join("cdi-data-vol"), PathBuf::from("/data")]
+        .into_iter()
         .find(|path| path.is_dir())
         .ok_or(UsageError::NoVolume)
+}
+
+/// The same for the volume with certificates, which may also be a plain directory.
+fn cert_dir(volumes: &Path, name: &Path) -> PathBuf {
+    let volume = volumes.join(name);
+    [volume.as_path(), name]
+        .into_iter()
+        .find(|path| path.is_dir())
+        .unwrap_or(Path::new("/certs"))
+        .to_path_buf()
 }
 
 /// `IMPORTER_EXTRA_HEADER_n=Name: value`, from the DataVolume and from its secrets.
@@ -216,23 +297,15 @@ fn credentials(environment: &[(String, String)]) -> Option<(String, String)> {
     ))
 }
 
-/// All certificates of a directory; a relative one is a volume of this Pod.
+/// All certificates of a directory.
 fn certificates(directory: &Path) -> Result<Vec<u8>, UsageError> {
-    let volume = Path::new("volumes").join(directory);
-    let directory = if directory.is_relative() && volume.is_dir() {
-        volume
-    } else if directory.is_dir() {
-        directory.to_path_buf()
-    } else {
-        PathBuf::from("/certs")
-    };
     let failed = |path: &Path, why| UsageError::Certificates {
         path: path.to_path_buf(),
         why,
     };
     let mut paths = Vec::new();
-    for entry in std::fs::read_dir(&directory).map_err(|error| failed(&directory, error))? {
-        let path = entry.map_err(|error| failed(&directory, error))?.path();
+    for entry in std::fs::read_dir(directory).map_err(|error| failed(directory, error))? {
+        let path = entry.map_err(|error| failed(directory, error))?.path();
         // A mounted ConfigMap holds `..data` links beside its files.
         let hidden = path
             .file_name()

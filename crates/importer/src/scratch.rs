@@ -1,12 +1,14 @@
 //! A scratch file beside the disk, without a name that could be left behind.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use disk::FileError;
 use disk::file::Operation;
+use disk::{FileError, ReadAt};
+
+use crate::remote::Abandoned;
 
 /// A file that is unlinked as soon as it is open: whatever happens, its space comes back.
 #[derive(Debug)]
@@ -39,5 +41,18 @@ impl Scratch {
 
     pub fn into_file(self) -> File {
         self.file
+    }
+}
+
+/// A scratch file that stops being read when nobody waits any more.
+pub(crate) struct ScratchImage {
+    pub file: File,
+    pub abandoned: Abandoned,
+}
+
+impl ReadAt for ScratchImage {
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.abandoned.check()?;
+        ReadAt::read_at(&mut self.file, offset, buffer)
     }
 }

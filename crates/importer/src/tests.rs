@@ -462,6 +462,44 @@ async fn the_pod_leaves_its_result_or_its_error_as_termination_message() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_confined_importer_works_and_leaves_its_exit_code() {
+    let (volume, pod) = (Volume::new(), tempfile::tempdir().unwrap());
+    let at = |name: &str| pod.path().join(name).display().to_string();
+    std::os::unix::fs::symlink(volume.dir.path(), at("cdi-data-vol")).unwrap();
+    fs::create_dir(at("work")).unwrap();
+    let server = serve(raw_image(), true).await;
+    let url = server.url("/a");
+    let (volumes, log, code) = (at(""), at("work/log"), at("work/code"));
+    let arguments = [
+        "importer",
+        "--source",
+        "http",
+        "--endpoint",
+        &url,
+        "--image-size",
+        "24Mi",
+        "--volumes",
+        &volumes,
+        "--termination-log",
+        &log,
+        "--exit-code",
+        &code,
+    ];
+    let arguments = <Cli as clap::Parser>::try_parse_from(arguments)
+        .unwrap()
+        .arguments;
+    // Confinement holds for this thread and those it starts.
+    let ended = std::thread::spawn(move || run(arguments));
+    let ended = tokio::task::spawn_blocking(move || ended.join().unwrap())
+        .await
+        .unwrap();
+    let message = fs::read_to_string(&log).unwrap();
+    assert_eq!(ended, std::process::ExitCode::SUCCESS, "{message}");
+    assert_eq!(fs::read_to_string(&code).unwrap(), "0");
+    check(&volume.disk(), &raw_image(), 24 * MIB);
+}
+
 #[test]
 fn blank_disks_are_made_and_grown_but_never_emptied() {
     let volume = Volume::new();
