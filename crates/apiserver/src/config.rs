@@ -1,0 +1,140 @@
+//! What a server is made of.
+
+use std::sync::Arc;
+
+use ::authz::User;
+use pki::ServiceAccountKeys;
+use store::Store;
+
+use crate::strategy::StrategyRegistration;
+use crate::subresource::SubresourceRegistration;
+
+/// A token that is known beforehand.
+#[derive(Clone, Debug)]
+pub struct StaticToken {
+    /// The bearer token.
+    pub token: String,
+    /// Whom it stands for.
+    pub user: User,
+}
+
+/// Everything that [`crate::ApiServer::new`] needs.
+pub struct Config {
+    /// Where objects live.
+    pub store: Arc<dyn Store>,
+    /// Signs and verifies service-account tokens.
+    pub service_account_keys: Arc<ServiceAccountKeys>,
+    /// Tokens from a file, see [`parse_token_file`].
+    pub static_tokens: Vec<StaticToken>,
+    /// What is special about resources, on top of what the server knows itself.
+    pub strategies: Vec<StrategyRegistration>,
+    /// Subresources beyond the server's own.
+    pub subresources: Vec<SubresourceRegistration>,
+    /// Issuer of service-account tokens.
+    pub issuer: String,
+    /// Audience of a token when none is asked for.
+    pub audience: String,
+    /// Range of Service addresses, first three octets of a /24 and so on in CIDR form.
+    pub service_cidr: String,
+    /// Version of the product, shown in `/version` behind `+`.
+    pub product: String,
+    /// Whether to create default namespaces and RBAC policy when they are missing.
+    pub bootstrap: bool,
+}
+
+impl Config {
+    /// A configuration with everything optional at its default.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, service_account_keys: Arc<ServiceAccountKeys>) -> Self {
+        Config {
+            store,
+            service_account_keys,
+            static_tokens: Vec::new(),
+            strategies: Vec::new(),
+            subresources: Vec::new(),
+            issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
+            audience: "https://kubernetes.default.svc.cluster.local".to_owned(),
+            service_cidr: "10.96.0.0/12".to_owned(),
+            product: format!("ferrovirt-{}", env!("CARGO_PKG_VERSION")),
+            bootstrap: true,
+        }
+    }
+}
+
+/// Parses kube-apiserver's `--token-auth-file`: lines of `token,user,uid[,"group1,group2"]`.
+///
+/// # Errors
+/// Names the first line that cannot be used.
+pub fn parse_token_file(text: &str) -> Result<Vec<StaticToken>, String> {
+    let mut tokens = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let fields =
+            split_csv(line).ok_or_else(|| format!("line {}: unbalanced quotes", index + 1))?;
+        let [token, name, uid, rest @ ..] = fields.as_slice() else {
+            return Err(format!(
+                "line {}: expected token,user,uid[,groups]",
+                index + 1
+            ));
+        };
+        if token.is_empty() {
+            return Err(format!("line {}: the token is empty", index + 1));
+        }
+        let groups = rest
+            .first()
+            .map(|groups| {
+                groups
+                    .split(',')
+                    .map(|g| g.trim().to_owned())
+                    .filter(|g| !g.is_empty())
+                    .collect()
+            })
+            .unwrap_or_default();
+        tokens.push(StaticToken {
+            token: token.clone(),
+            user: User {
+                name: name.clone(),
+                uid: uid.clone(),
+                groups,
+                ..User::default()
+            },
+        });
+    }
+    Ok(tokens)
+}
+
+fn split_csv(line: &str) -> Option<Vec<String>> {
+    let mut fields = vec![String::new()];
+    let mut quoted = false;
+    let mut characters = line.chars().peekable();
+    while let Some(c) = characters.next() {
+        match c {
+            '"' if quoted && characters.peek() == Some(&'"') => {
+                characters.next();
+                fields.last_mut()?.push('"');
+            }
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            c => fields.last_mut()?.push(c),
+        }
+    }
+    (!quoted).then(|| fields.into_iter().map(|f| f.trim().to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn token_files_are_those_of_kubernetes() {
+        let parsed =
+            parse_token_file("t1,admin,1,\"system:masters,ops\"\n\n# note\nt2,joe,2\n").unwrap();
+        assert_eq!(parsed[0].user.groups, ["system:masters", "ops"]);
+        assert_eq!(parsed[1].user.name, "joe");
+        assert!(parse_token_file("only").is_err());
+        assert!(parse_token_file("t,\"open,1").is_err());
+    }
+}

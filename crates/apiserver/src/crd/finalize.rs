@@ -1,0 +1,77 @@
+//! The end of a CRD: its objects first, then itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::authz::User;
+use apimachinery::meta;
+use serde_json::{Value, json};
+
+use super::{CLEANUP, GROUP, PLURAL};
+use crate::kinds::Kind;
+use crate::registry::{Call, Registry, WriteOptions, purge, update_with};
+
+/// How often objects that hold themselves by finalizers are looked at again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Deletes the objects of a terminating CRD until none is left, then lets the CRD go.
+pub(super) async fn run(registry: Arc<Registry>, name: String, kind: Option<Arc<Kind>>) {
+    let user = User::new("system:apiserver", &["system:masters"]);
+    let options = WriteOptions {
+        manager: "ferrovirt".to_owned(),
+        ..WriteOptions::default()
+    };
+    if let Some(kind) = kind {
+        loop {
+            let call =
+                Call::new(&registry, &kind, ("", ""), "", &user, options.clone()).in_background();
+            match purge(&call).await {
+                Ok(0) => break,
+                Ok(left) => tracing::debug!(
+                    crd = name,
+                    left,
+                    "objects of a deleted CRD wait for their finalizers"
+                ),
+                Err(e) if e.code() == 503 => return,
+                Err(e) => {
+                    tracing::warn!(crd = name, error = %e, "deleting the objects of a CRD; tried again")
+                }
+            }
+            // Another task may have ended this deletion already.
+            match registry
+                .store
+                .get(&format!("/{GROUP}/{PLURAL}/-/{name}"))
+                .await
+            {
+                Ok((Some(_), _)) => {}
+                _ => return,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    let Some(kind) = registry.kinds.load().resource(GROUP, PLURAL).cloned() else {
+        return;
+    };
+    let call = Call::new(&registry, &kind, ("", &name), "", &user, options).in_background();
+    let done = update_with(&call, |object: &mut Value| {
+        if !meta::is_deleting(object) {
+            return Ok(());
+        }
+        let finalizers: Vec<String> = meta::finalizers(object)
+            .into_iter()
+            .filter(|f| *f != CLEANUP)
+            .map(str::to_owned)
+            .collect();
+        if let Some(meta) = meta::metadata_mut(object) {
+            meta.insert("finalizers".to_owned(), json!(finalizers));
+        }
+        Ok(())
+    })
+    .await;
+    match done {
+        Err(e) if !e.is_not_found() => {
+            tracing::warn!(crd = name, error = %e, "removing the finalizer of a CRD")
+        }
+        _ => {}
+    }
+}

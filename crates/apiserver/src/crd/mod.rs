@@ -1,0 +1,47 @@
+//! CustomResourceDefinitions: from objects to served kinds.
+//!
+//! ```text
+//! store.watch(CRDs) ─► Follower ─► parse (per CRD) ─► KindSet ─► ArcSwap
+//!                         ├─► status: NamesAccepted, Established, acceptedNames, storedVersions
+//!                         └─► deleted: remove its objects, then its finalizer
+//! ```
+//! One task owns all of it. A writer of a CRD is answered after the task took the change up, so a client may
+//! use the new kind with its next request.
+
+mod finalize;
+mod follower;
+mod names;
+mod parse;
+mod status;
+mod strategy;
+mod validate;
+
+use std::sync::Arc;
+
+use store::StoreError;
+use tokio_util::sync::CancellationToken;
+
+use crate::registry::Registry;
+
+pub(crate) use strategy::CrdStrategy;
+
+/// The finalizer that keeps a CRD until its objects are gone.
+pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+pub(crate) const GROUP: &str = "apiextensions.k8s.io";
+pub(crate) const PLURAL: &str = "customresourcedefinitions";
+
+/// Loads all CRDs and follows them until `stop`. Returns when the kinds of stored CRDs are served.
+pub(crate) async fn start(
+    registry: Arc<Registry>,
+    stop: CancellationToken,
+) -> Result<(), StoreError> {
+    let mut follower = follower::Follower::load(registry).await?;
+    follower.settle().await;
+    tokio::spawn(async move {
+        tokio::select! {
+            () = follower.run() => {}
+            () = stop.cancelled() => {}
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! The kinds that are served: built-in tables, and whatever CRDs add.
+//!
+//! ```text
+//! tables (static text) ─► builtin()  ─┐
+//! CustomResourceDefinition objects ───┴─► KindSet (immutable) ─► ArcSwap, looked up per request
+//! ```
+
+mod builtin;
+mod model;
+mod set;
+mod tables;
+
+pub(crate) use builtin::builtin;
+pub use model::Kind;
+pub(crate) use model::{
+    Behaviour, Column, CrdDetails, PrinterColumn, Scale, SchemaSource, SubresourceInfo,
+};
+pub(crate) use set::KindSet;

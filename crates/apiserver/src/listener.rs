@@ -1,0 +1,140 @@
+//! The TLS accept loop: HTTP/1.1 with upgrades and HTTP/2 on one port.
+
+use std::io;
+use std::sync::Arc;
+
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::authn::{CertificateUser, authenticated};
+use crate::limits;
+use crate::server::ApiServer;
+
+/// How long connections may take to end after the shutdown began.
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Serves connections until `shutdown`; then lets requests in flight end, for a bounded time.
+///
+/// # Errors
+/// Only when the listener itself fails.
+pub async fn serve(
+    server: ApiServer,
+    listener: TcpListener,
+    tls: ServerConfig,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let slots = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
+    let connections = TaskTracker::new();
+    loop {
+        let slot = tokio::select! {
+            slot = Arc::clone(&slots).acquire_owned() => slot.map_err(io::Error::other)?,
+            () = shutdown.cancelled() => break,
+        };
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(e) if is_transient(&e) => {
+                    tracing::warn!(error = %e, "accepting a connection");
+                    continue;
+                }
+                Err(e) => return Err(e),
+            },
+            () = shutdown.cancelled() => break,
+        };
+        let (server, acceptor, shutdown) = (server.clone(), acceptor.clone(), shutdown.clone());
+        connections.spawn(async move {
+            let _slot = slot;
+            if let Err(e) = connection(server, acceptor, stream, shutdown).await {
+                tracing::debug!(error = %e, "a connection ended early");
+            }
+        });
+    }
+    connections.close();
+    if tokio::time::timeout(DRAIN, connections.wait())
+        .await
+        .is_err()
+    {
+        tracing::info!(left = connections.len(), "connections are cut at shutdown");
+    }
+    Ok(())
+}
+
+/// Out of descriptors, or a connection that died in the queue: the listener itself is well.
+fn is_transient(error: &io::Error) -> bool {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    ) || matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
+}
+
+async fn connection(
+    server: ApiServer,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    shutdown: CancellationToken,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    stream.set_nodelay(true)?;
+    let stream = tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
+    let user = match stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(<[_]>::first)
+    {
+        Some(certificate) => {
+            let (name, groups) = pki::peer_identity(certificate)?;
+            Some(CertificateUser(Arc::new(authenticated(::authz::User {
+                name,
+                groups,
+                ..::authz::User::default()
+            }))))
+        }
+        None => None,
+    };
+    let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
+        let server = server.clone();
+        // The transport alone says who is at the other end.
+        request.extensions_mut().remove::<::authz::User>();
+        if let Some(user) = &user {
+            request.extensions_mut().insert(user.clone());
+        }
+        async move {
+            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+            Ok::<_, std::convert::Infallible>(server.handle(request).await)
+        }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::HEADER_TIMEOUT)
+        .max_buf_size(limits::MAX_HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(1000)
+        .max_header_list_size(u32::try_from(limits::MAX_HEADERS).unwrap_or(u32::MAX))
+        .keep_alive_interval(std::time::Duration::from_secs(30));
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        done = connection.as_mut() => done,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    }
+}

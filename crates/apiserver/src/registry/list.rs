@@ -1,0 +1,239 @@
+//! List: pages of one revision, with selectors.
+//!
+//! | resourceVersion | match | shown |
+//! |---|---|---|
+//! | unset, `0` | | the newest state |
+//! | N | unset, `NotOlderThan` | the newest state, at least N |
+//! | N | `Exact` (or N with `limit`) | the state of N, 410 when compacted |
+//!
+//! A `continue` token goes on at the revision of its first page; when that was compacted, 410 gives a token
+//! that goes on with newer state.
+
+use apimachinery::field::{FieldError, FieldPath};
+use apimachinery::gvk::GroupKind;
+use apimachinery::meta::ListMeta;
+use apimachinery::status::{ApiError, StatusCause};
+use serde_json::Value;
+use store::{Entry, ListRequest, Revision, StoreError};
+
+use super::selection::Selection;
+use super::{Registry, codec, continue_token, store_error, wait_for_revision};
+use crate::kinds::Kind;
+use crate::limits;
+use crate::request::Query;
+
+/// What a list found.
+pub(crate) struct Listed {
+    pub items: Vec<Value>,
+    pub meta: ListMeta,
+}
+
+struct Options {
+    limit: Option<usize>,
+    token: Option<String>,
+    at: Option<Revision>,
+    not_older: Option<Revision>,
+}
+
+fn options_error(path: &str, error: impl FnOnce(&FieldPath) -> FieldError) -> ApiError {
+    ApiError::invalid(
+        &GroupKind::new("meta.internal.k8s.io", "ListOptions"),
+        "",
+        vec![error(&FieldPath::new(path))],
+    )
+}
+
+/// Parses a resourceVersion parameter: `None` for unset, `Some(0)` for "any".
+pub(super) fn revision_parameter(query: &Query) -> Result<Option<u64>, ApiError> {
+    match query.get("resourceVersion") {
+        None | Some("") => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|_| {
+            ApiError::bad_request(format!(
+                "invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            ))
+        }),
+    }
+}
+
+impl Options {
+    fn parse(query: &Query) -> Result<Self, ApiError> {
+        let limit = match query.get("limit") {
+            None | Some("" | "0") => None,
+            Some(text) => {
+                let limit: i64 = text.parse().map_err(|_| {
+                    ApiError::bad_request(format!(
+                        "strconv.ParseInt: parsing {text:?}: invalid syntax"
+                    ))
+                })?;
+                usize::try_from(limit).ok()
+            }
+        };
+        let token = query
+            .get("continue")
+            .filter(|t| !t.is_empty())
+            .map(str::to_owned);
+        let version = revision_parameter(query)?;
+        let matching = query.get("resourceVersionMatch").unwrap_or_default();
+        if query.get("sendInitialEvents").is_some() {
+            return Err(options_error("sendInitialEvents", |p| {
+                FieldError::forbidden(p, "sendInitialEvents is forbidden for list")
+            }));
+        }
+        if !matches!(matching, "" | "Exact" | "NotOlderThan") {
+            return Err(options_error("resourceVersionMatch", |p| {
+                FieldError::not_supported(p, matching, &["Exact", "NotOlderThan", ""])
+            }));
+        }
+        if !matching.is_empty() && version.is_none() {
+            return Err(options_error("resourceVersionMatch", |p| {
+                FieldError::forbidden(
+                    p,
+                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
+                )
+            }));
+        }
+        if !matching.is_empty() && token.is_some() {
+            return Err(options_error("resourceVersionMatch", |p| {
+                FieldError::forbidden(
+                    p,
+                    "resourceVersionMatch is forbidden when continue is provided",
+                )
+            }));
+        }
+        if matching == "Exact" && version == Some(0) {
+            return Err(options_error("resourceVersionMatch", |p| {
+                FieldError::forbidden(
+                    p,
+                    "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+                )
+            }));
+        }
+        if token.is_some() && version.is_some_and(|v| v > 0) {
+            return Err(ApiError::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
+        let version = version.filter(|v| *v > 0).map(Revision);
+        let exact = matching == "Exact" || (matching.is_empty() && limit.is_some());
+        Ok(Options {
+            limit,
+            token,
+            at: version.filter(|_| exact),
+            not_older: version.filter(|_| !exact),
+        })
+    }
+}
+
+pub(super) fn too_large_revision(asked: u64, current: u64) -> ApiError {
+    let mut error = ApiError::timeout(
+        format!("Too large resource version: {asked}, current: {current}"),
+        1,
+    );
+    if let Some(details) = &mut error.0.details {
+        details.causes.push(StatusCause {
+            reason: "ResourceVersionTooLarge".to_owned(),
+            message: "Too large resource version".to_owned(),
+            field: String::new(),
+        });
+    }
+    error
+}
+
+/// Lists a namespace, or all when it is empty.
+pub(crate) async fn list(
+    registry: &Registry,
+    kind: &Kind,
+    namespace: &str,
+    query: &Query,
+) -> Result<Listed, ApiError> {
+    let selection = Selection::parse(query, kind)?;
+    let options = Options::parse(query)?;
+    let prefix = kind.scope_prefix(namespace);
+    let (mut at, mut after) = (options.at, None);
+    if let Some(token) = &options.token {
+        let (revision, key) = continue_token::decode(token, &prefix)?;
+        // A token without revision goes on with newer state (see `expired_page`).
+        at = (revision.0 > 0).then_some(revision);
+        after = Some(key);
+    }
+    if let Some(wanted) = options.at.or(options.not_older) {
+        let current =
+            wait_for_revision(&*registry.store, wanted, limits::FUTURE_REVISION_WAIT).await;
+        if current < wanted {
+            return Err(too_large_revision(wanted.0, current.0));
+        }
+    }
+    let mut items = Vec::new();
+    loop {
+        let wanted = options.limit.map(|limit| limit - items.len());
+        let page = match (wanted, selection.is_all()) {
+            (None, _) => None,
+            (Some(wanted), true) => Some(wanted),
+            // Few of these may match; read in larger steps.
+            (Some(_), false) => Some(limits::STORE_PAGE),
+        };
+        let request = ListRequest {
+            prefix: prefix.clone(),
+            after: after.clone(),
+            limit: page,
+            at,
+        };
+        let listing = match registry.store.list(request).await {
+            Err(StoreError::Compacted { .. }) if options.token.is_some() => {
+                return Err(ApiError::expired(
+                    "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
+                ));
+            }
+            other => other.map_err(store_error)?,
+        };
+        at = Some(listing.revision);
+        let count = listing.entries.len();
+        for (index, entry) in listing.entries.iter().enumerate() {
+            let object = codec::decode(kind, entry)?;
+            if !selection.matches(kind, &object) {
+                continue;
+            }
+            items.push(object);
+            if options.limit == Some(items.len()) {
+                let left = listing.remaining + (count - index - 1) as u64;
+                return Ok(page_of(
+                    items,
+                    &prefix,
+                    entry,
+                    listing.revision,
+                    left,
+                    selection.is_all(),
+                ));
+            }
+        }
+        match listing.entries.last() {
+            Some(last) if listing.remaining > 0 => after = Some(last.key.to_string()),
+            _ => {
+                let meta = ListMeta {
+                    resource_version: listing.revision.0.to_string(),
+                    ..ListMeta::default()
+                };
+                return Ok(Listed { items, meta });
+            }
+        }
+    }
+}
+
+fn page_of(
+    items: Vec<Value>,
+    prefix: &str,
+    last: &Entry,
+    revision: Revision,
+    left: u64,
+    countable: bool,
+) -> Listed {
+    let mut meta = ListMeta {
+        resource_version: revision.0.to_string(),
+        ..ListMeta::default()
+    };
+    if left > 0 {
+        meta.continue_ = continue_token::encode(revision, prefix, &last.key);
+        meta.remaining_item_count = countable.then(|| i64::try_from(left).unwrap_or(i64::MAX));
+    }
+    Listed { items, meta }
+}

@@ -1,0 +1,170 @@
+//! The fields of metadata that belong to the server.
+
+use apimachinery::{meta, name};
+use jiff::Timestamp;
+use rand::Rng as _;
+use serde_json::Value;
+
+use crate::kinds::Kind;
+
+/// The alphabet of generated names: no vowels, nothing that looks like another.
+const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// Five random characters.
+pub(crate) fn random_suffix() -> String {
+    let mut rng = rand::rng();
+    (0..5)
+        .filter_map(|_| ALPHABET.get(rng.random_range(0..ALPHABET.len())))
+        .map(|b| char::from(*b))
+        .collect()
+}
+
+/// Chooses a name from `generateName` when there is none.
+pub(super) fn generate(object: &mut Value) {
+    if meta::name(object).is_none()
+        && let Some(base) = meta::generate_name(object)
+    {
+        let chosen = name::generate_name(base, &random_suffix());
+        meta::set_name(object, chosen);
+    }
+}
+
+fn remove(object: &mut Value, fields: &[&str]) {
+    if let Some(meta) = meta::metadata_mut(object) {
+        for field in fields {
+            meta.remove(*field);
+        }
+    }
+}
+
+/// Removes what is empty, as typed clients leave it (`creationTimestamp: null`, `labels: {}`).
+pub(super) fn tidy(object: &mut Value) {
+    if let Some(meta) = meta::metadata_mut(object) {
+        meta.retain(|key, value| match value {
+            Value::Null => false,
+            Value::Object(map) => {
+                !(map.is_empty() && matches!(key.as_str(), "labels" | "annotations"))
+            }
+            Value::Array(list) => {
+                !(list.is_empty()
+                    && matches!(
+                        key.as_str(),
+                        "finalizers" | "ownerReferences" | "managedFields"
+                    ))
+            }
+            Value::String(text) => {
+                !(text.is_empty()
+                    && matches!(
+                        key.as_str(),
+                        "namespace"
+                            | "generateName"
+                            | "resourceVersion"
+                            | "uid"
+                            | "selfLink"
+                            | "name"
+                    ))
+            }
+            _ => true,
+        });
+    }
+}
+
+/// A new object: what clients say about these fields is dropped.
+pub(super) fn on_create(kind: &Kind, object: &mut Value, now: Timestamp) {
+    remove(
+        object,
+        &[
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "selfLink",
+            "resourceVersion",
+            "generation",
+        ],
+    );
+    if !kind.namespaced {
+        remove(object, &["namespace"]);
+    }
+    meta::set_uid(object, uuid::Uuid::new_v4().to_string());
+    meta::set_creation_timestamp(object, Some(now));
+    if kind.behaviour.generation {
+        meta::set_generation(object, Some(1));
+    }
+}
+
+/// A changed object: these fields stay as they were.
+pub(super) fn on_update(kind: &Kind, object: &mut Value, old: &Value) {
+    remove(object, &["selfLink"]);
+    if !kind.namespaced {
+        remove(object, &["namespace"]);
+    }
+    let kept = [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "generateName",
+    ];
+    let old_meta = meta::metadata(old);
+    if let Some(meta) = meta::metadata_mut(object) {
+        for field in kept {
+            match old_meta.and_then(|m| m.get(field)) {
+                Some(value) => {
+                    meta.insert(field.to_owned(), value.clone());
+                }
+                None => {
+                    meta.remove(field);
+                }
+            }
+        }
+    }
+    if kind.behaviour.generation {
+        let before = meta::generation(old).unwrap_or(0);
+        let changed = spec_changed(kind, object, old);
+        meta::set_generation(
+            object,
+            Some(if changed { before + 1 } else { before.max(1) }),
+        );
+    }
+}
+
+/// Whether anything but metadata (and a status that is a subresource) differs.
+fn spec_changed(kind: &Kind, object: &Value, old: &Value) -> bool {
+    let counted = |key: &str| {
+        !matches!(key, "metadata" | "apiVersion" | "kind")
+            && !(key == "status" && kind.behaviour.status)
+    };
+    let (Some(a), Some(b)) = (object.as_object(), old.as_object()) else {
+        return true;
+    };
+    let mut ours = a.iter().filter(|(k, _)| counted(k));
+    let mut theirs = b.iter().filter(|(k, _)| counted(k));
+    loop {
+        match (ours.next(), theirs.next()) {
+            (None, None) => return false,
+            (x, y) if x == y => {}
+            _ => return true,
+        }
+    }
+}
+
+/// Whether both are the same but for the times in `managedFields`.
+pub(super) fn is_noop(object: &Value, old: &Value) -> bool {
+    if object == old {
+        return true;
+    }
+    let strip = |value: &Value| {
+        let mut value = value.clone();
+        if let Some(Value::Array(fields)) =
+            meta::metadata_mut(&mut value).and_then(|m| m.get_mut("managedFields"))
+        {
+            for field in fields {
+                if let Some(field) = field.as_object_mut() {
+                    field.remove("time");
+                }
+            }
+        }
+        value
+    };
+    strip(object) == strip(old)
+}

@@ -1,0 +1,160 @@
+//! The generic registry: one set of operations for every kind.
+//!
+//! ```text
+//!            ┌─ get, list, watch ───────────────► object (codec) ◄─ store
+//! dispatch ──┤
+//!            └─ create, update, patch, delete ──► pipeline ──► commit (compare and swap) ─► store
+//! ```
+//! The pipeline of a write is the same for all kinds; what differs is in `Behaviour` (traits the registry must
+//! know), the schema, and the strategies of the resource.
+
+mod call;
+mod change;
+mod checks;
+mod codec;
+mod continue_token;
+mod create;
+mod delete;
+mod delete_options;
+mod event_form;
+mod list;
+mod metadata;
+mod options;
+mod patch;
+mod pipeline;
+mod read;
+mod reader;
+mod scale;
+mod selection;
+mod update;
+mod watch;
+mod watch_frames;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apimachinery::status::ApiError;
+use arc_swap::ArcSwap;
+use store::{Revision, Store, StoreError};
+use tokio::sync::watch as channel;
+
+use crate::authz::Authorizer;
+use crate::kinds::{Kind, KindSet};
+use crate::limits;
+use crate::strategy::Strategy;
+
+pub(crate) use call::Call;
+pub(crate) use create::create;
+pub(crate) use delete::{delete, delete_collection, purge};
+pub(crate) use delete_options::DeleteOptions;
+pub(crate) use list::{Listed, list};
+pub(crate) use options::{FieldValidation, WriteOptions};
+pub(crate) use patch::{PatchType, patch};
+pub(crate) use read::get;
+pub use reader::Reader;
+pub(crate) use scale::{scale_get, scale_patch, scale_update};
+pub(crate) use update::{replace, update_with};
+pub(crate) use watch::{WatchRequest, watch};
+
+/// Strategies by group and resource.
+pub(crate) type Strategies = HashMap<(String, String), Vec<Arc<dyn Strategy>>>;
+
+/// What all operations share.
+pub(crate) struct Registry {
+    pub store: Arc<dyn Store>,
+    pub kinds: ArcSwap<KindSet>,
+    pub authorizer: Authorizer,
+    pub strategies: Strategies,
+    /// Revision up to which CRDs are taken up.
+    pub crds_at: CaughtUp,
+    /// Held while a Service address is chosen and committed.
+    pub address_lock: tokio::sync::Mutex<()>,
+}
+
+impl Registry {
+    /// The strategies of a kind, the server's own first.
+    pub(crate) fn strategies(&self, kind: &Kind) -> &[Arc<dyn Strategy>] {
+        // Keys are owned pairs; a lookup per write is cheap beside the commit.
+        self.strategies
+            .get(&(kind.group.clone(), kind.plural.clone()))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Waits until this server itself knows what was committed at `revision`.
+    pub(crate) async fn settle(&self, kind: &Kind, revision: Revision) {
+        if kind.group == "rbac.authorization.k8s.io" {
+            self.authorizer.caught_up.wait(revision).await;
+        } else if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
+            self.crds_at.wait(revision).await;
+        }
+    }
+}
+
+/// How far a background task has followed the store.
+#[derive(Debug)]
+pub(crate) struct CaughtUp(channel::Sender<u64>);
+
+impl Default for CaughtUp {
+    fn default() -> Self {
+        CaughtUp(channel::Sender::new(0))
+    }
+}
+
+impl CaughtUp {
+    /// The task has taken up everything at or before `revision`.
+    pub(crate) fn advance(&self, revision: Revision) {
+        self.0.send_if_modified(|at| {
+            let newer = *at < revision.0;
+            *at = (*at).max(revision.0);
+            newer
+        });
+    }
+
+    /// Waits for [`Self::advance`], with a bound: a late answer is better than none.
+    pub(crate) async fn wait(&self, revision: Revision) {
+        let mut receiver = self.0.subscribe();
+        let reached = receiver.wait_for(|at| *at >= revision.0);
+        if tokio::time::timeout(limits::CATCH_UP_WAIT, reached)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                revision = revision.0,
+                "a background task is late to take up a change"
+            );
+        }
+    }
+}
+
+/// Waits until the store has reached `revision`, at most `bound`.
+pub(crate) async fn wait_for_revision(
+    store: &dyn Store,
+    revision: Revision,
+    bound: Duration,
+) -> Revision {
+    let deadline = tokio::time::Instant::now() + bound;
+    let mut pause = Duration::from_millis(5);
+    loop {
+        let current = store.revision().await;
+        if current >= revision || tokio::time::Instant::now() >= deadline {
+            return current;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(200));
+    }
+}
+
+/// Errors of the store that do not depend on what was being done.
+pub(crate) fn store_error(error: StoreError) -> ApiError {
+    match error {
+        StoreError::Compacted { .. } => {
+            ApiError::expired("The provided resource version is too old.")
+        }
+        StoreError::Full => ApiError::insufficient_storage(
+            "the store is full; delete objects or enlarge its volume",
+        ),
+        StoreError::Closed => ApiError::service_unavailable("the server is shutting down"),
+        other => ApiError::internal(format!("storage: {other}")),
+    }
+}

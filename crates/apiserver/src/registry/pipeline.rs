@@ -1,0 +1,233 @@
+//! The steps that every written object goes through, see [`super`].
+
+use apimachinery::field::{FieldError, FieldErrorKind, FieldPath};
+use apimachinery::meta;
+use apimachinery::status::ApiError;
+use serde_json::Value;
+use store::{Committed, Op, Precondition, StoreError, Write};
+
+use super::{Call, FieldValidation, checks, codec, store_error};
+use crate::strategy::Operation;
+
+/// Raw admission, pruning, defaults. Gives the errors that remain to be reported with the others.
+pub(super) fn conform(
+    call: &Call<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+    duplicates: &[String],
+) -> Result<Vec<FieldError>, ApiError> {
+    let operation = if old.is_some() {
+        Operation::Update
+    } else {
+        Operation::Create
+    };
+    let name = meta::name(object).unwrap_or_default().to_owned();
+    let cx = call.context(operation, &name);
+    let strategies = call.registry.strategies(call.kind);
+    let refused: Vec<FieldError> = strategies
+        .iter()
+        .flat_map(|s| s.admit_raw(&cx, object, old))
+        .collect();
+    if !refused.is_empty() {
+        return Err(ApiError::invalid(&call.kind.group_kind(), &name, refused));
+    }
+    let Some(schema) = call.kind.schema() else {
+        return Ok(Vec::new());
+    };
+    let builtin = !call.kind.is_crd();
+    if builtin
+        && !call
+            .kind
+            .is("apiextensions.k8s.io", "customresourcedefinitions")
+        && !call.kind.is("apps", "controllerrevisions")
+    {
+        drop_nulls(object);
+    }
+    let unknown = schema::prune(&schema, object);
+    unknown_fields(call, duplicates, &unknown)?;
+    schema::default(&schema, object).map_err(|_| {
+        ApiError::bad_request("the defaults of this kind make the object too large")
+    })?;
+    if !builtin {
+        return Ok(Vec::new());
+    }
+    let errors = schema::validate(&schema, object, old, &FieldPath::root());
+    // Where Kubernetes decodes into typed structs, a value of the wrong type is no object of the kind at all.
+    if let Some(first) = errors
+        .iter()
+        .find(|e| e.kind == FieldErrorKind::TypeInvalid)
+    {
+        return Err(ApiError::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: {first}",
+            call.kind.kind, call.kind.version, call.kind.kind
+        )));
+    }
+    Ok(errors)
+}
+
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+fn unknown_fields(
+    call: &Call<'_>,
+    duplicates: &[String],
+    unknown: &[String],
+) -> Result<(), ApiError> {
+    let texts = || {
+        let duplicates = duplicates
+            .iter()
+            .map(|path| format!("duplicate field {path:?}"));
+        duplicates.chain(unknown.iter().map(|path| format!("unknown field {path:?}")))
+    };
+    match call.options.field_validation {
+        FieldValidation::Ignore => Ok(()),
+        FieldValidation::Warn => {
+            texts().for_each(|text| call.warn(text));
+            Ok(())
+        }
+        FieldValidation::Strict => {
+            let all: Vec<String> = texts().collect();
+            if all.is_empty() {
+                return Ok(());
+            }
+            Err(ApiError::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
+                call.kind.kind,
+                call.kind.version,
+                call.kind.kind,
+                all.join(", ")
+            )))
+        }
+    }
+}
+
+/// Judges the completed object; `errors` are those found before.
+pub(super) async fn judge(
+    call: &Call<'_>,
+    object: &Value,
+    old: Option<&Value>,
+    mut errors: Vec<FieldError>,
+) -> Result<(), ApiError> {
+    let operation = if old.is_some() {
+        Operation::Update
+    } else {
+        Operation::Create
+    };
+    let name = meta::name(object).unwrap_or_default();
+    errors.extend(checks::metadata(call, object, old));
+    if call.kind.is_crd()
+        && let Some(schema) = call.kind.schema()
+    {
+        errors.extend(schema::validate(&schema, object, old, &FieldPath::root()));
+    }
+    let cx = call.context(operation, name);
+    for strategy in call.registry.strategies(call.kind) {
+        errors.extend(strategy.validate(&cx, object, old).await?);
+    }
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(&call.kind.group_kind(), name, errors));
+    }
+    for strategy in call.registry.strategies(call.kind) {
+        strategy
+            .warnings(&cx, object, old)
+            .into_iter()
+            .for_each(|w| call.warn(w));
+    }
+    if let Some(warning) = call
+        .kind
+        .crd
+        .as_ref()
+        .and_then(|crd| crd.deprecation_warning.as_ref())
+    {
+        call.warn(warning.clone());
+    }
+    Ok(())
+}
+
+/// Records who set which fields.
+pub(super) fn manage(
+    call: &Call<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), ApiError> {
+    let Some(schema) = call.kind.schema() else {
+        return Ok(());
+    };
+    let api_version = call.kind.api_version();
+    let subresource = Some(call.subresource).filter(|s| !s.is_empty());
+    smd::update(smd::UpdateRequest {
+        old,
+        new: object,
+        schema: &schema,
+        manager: &call.options.manager,
+        api_version: &api_version,
+        subresource,
+        now: call.now,
+        reset: reset_fields(call),
+    });
+    Ok(())
+}
+
+/// Fields that this endpoint resets, so nobody comes to own them through it.
+pub(super) fn reset_fields(call: &Call<'_>) -> &'static [&'static [&'static str]] {
+    match (call.kind.behaviour.status, call.subresource) {
+        (true, "") => &[&["status"]],
+        (true, "status") if call.kind.is_crd() => &[
+            &["spec"],
+            &["metadata", "labels"],
+            &["metadata", "annotations"],
+        ],
+        (true, "status") => &[&["spec"]],
+        _ => &[],
+    }
+}
+
+/// A write that lost against another.
+pub(super) enum CommitError {
+    /// The entry is not as it was read.
+    Lost,
+    Failed(ApiError),
+}
+
+/// Stores the object (or removes it) if the precondition holds; gives it its new resourceVersion.
+pub(super) async fn commit(
+    call: &Call<'_>,
+    name: &str,
+    precondition: Precondition,
+    object: Option<&mut Value>,
+) -> Result<Committed, CommitError> {
+    let key = call.kind.key(call.namespace, name);
+    let op = match &object {
+        Some(object) => Op::Put(codec::encode(call.kind, object).map_err(CommitError::Failed)?),
+        None => Op::Delete,
+    };
+    let committed = match call
+        .registry
+        .store
+        .commit(Write {
+            key: key.into(),
+            precondition,
+            op,
+        })
+        .await
+    {
+        Ok(committed) => committed,
+        Err(StoreError::Conflict { .. }) => return Err(CommitError::Lost),
+        Err(e) => return Err(CommitError::Failed(store_error(e))),
+    };
+    if let Some(object) = object {
+        meta::set_resource_version(object, Some(&committed.revision.0.to_string()));
+    }
+    if call.settles {
+        call.registry.settle(call.kind, committed.revision).await;
+    }
+    Ok(committed)
+}

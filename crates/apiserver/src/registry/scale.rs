@@ -1,0 +1,171 @@
+//! The `scale` subresource: `autoscaling/v1` Scale over the paths that a CRD (or a built-in workload) names.
+
+use apimachinery::field::{FieldError, FieldPath};
+use apimachinery::meta;
+use apimachinery::status::ApiError;
+use serde_json::{Value, json};
+
+use super::patch::PatchType;
+use super::{Call, read, update_with};
+use crate::decode::Decoded;
+use crate::kinds::Scale;
+
+fn paths(call: &Call<'_>) -> (Vec<String>, Vec<String>, Option<Vec<String>>) {
+    let own = |s: &str| s.split('.').map(str::to_owned).collect::<Vec<_>>();
+    match call.kind.crd.as_ref().and_then(|crd| crd.scale.as_ref()) {
+        Some(Scale {
+            spec_replicas,
+            status_replicas,
+            label_selector,
+        }) => (
+            spec_replicas.clone(),
+            status_replicas.clone(),
+            label_selector.clone(),
+        ),
+        None => (own("spec.replicas"), own("status.replicas"), None),
+    }
+}
+
+fn lookup<'a>(object: &'a Value, path: &[String]) -> Option<&'a Value> {
+    path.iter().try_fold(object, |value, key| value.get(key))
+}
+
+fn to_scale(call: &Call<'_>, object: &Value) -> Result<Value, ApiError> {
+    let (spec, status, selector) = paths(call);
+    let meta = |field: &str| object.pointer(&format!("/metadata/{field}")).cloned();
+    let mut metadata = serde_json::Map::new();
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+    ] {
+        if let Some(value) = meta(field) {
+            metadata.insert(field.to_owned(), value);
+        }
+    }
+    let replicas = lookup(object, &spec).and_then(Value::as_i64);
+    if replicas.is_none() && call.kind.is_crd() {
+        return Err(ApiError::internal(format!(
+            "the spec replicas field \".{}\" does not exist",
+            spec.join(".")
+        )));
+    }
+    let mut scale = json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": metadata,
+        "spec": {"replicas": replicas.unwrap_or(0)},
+        "status": {"replicas": lookup(object, &status).and_then(Value::as_i64).unwrap_or(0)},
+    });
+    if replicas == Some(0) {
+        scale["spec"] = json!({});
+    }
+    let text = match &selector {
+        Some(path) => lookup(object, path)
+            .and_then(Value::as_str)
+            .map(str::to_owned),
+        None => object
+            .pointer("/spec/selector/matchLabels")
+            .and_then(Value::as_object)
+            .map(|labels| {
+                labels
+                    .iter()
+                    .map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()))
+                    .collect::<Vec<_>>()
+                    .join(",")
+            }),
+    };
+    if let Some(text) = text.filter(|t| !t.is_empty()) {
+        scale["status"]["selector"] = Value::String(text);
+    }
+    Ok(scale)
+}
+
+/// GET.
+pub(crate) async fn scale_get(call: &Call<'_>) -> Result<Value, ApiError> {
+    let object = read::get(call.registry, call.kind, call.namespace, call.name).await?;
+    to_scale(call, &object)
+}
+
+/// PUT.
+pub(crate) async fn scale_update(call: &Call<'_>, decoded: Decoded) -> Result<Value, ApiError> {
+    apply(call, &|_| Ok(decoded.value.clone())).await
+}
+
+/// PATCH, of the Scale.
+pub(crate) async fn scale_patch(
+    call: &Call<'_>,
+    ty: PatchType,
+    decoded: Decoded,
+) -> Result<Value, ApiError> {
+    apply(call, &|mut scale| {
+        let done = match ty {
+            PatchType::Json => apimachinery::patch::json_patch(&mut scale, &decoded.value),
+            PatchType::Merge | PatchType::Strategic => {
+                apimachinery::patch::merge_patch(&mut scale, &decoded.value)
+            }
+            PatchType::Apply => {
+                return Err(ApiError::unsupported_media_type(&[
+                    "application/json-patch+json",
+                    "application/merge-patch+json",
+                ]));
+            }
+        };
+        done.map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))?;
+        Ok(scale)
+    })
+    .await
+}
+
+async fn apply(
+    call: &Call<'_>,
+    change: &(dyn Fn(Value) -> Result<Value, ApiError> + Sync),
+) -> Result<Value, ApiError> {
+    let (spec, _, _) = paths(call);
+    let object = update_with(call, |object| {
+        let scale = change(to_scale(call, object)?)?;
+        if let Some(version) = meta::resource_version(&scale)
+            && Some(version) != meta::resource_version(object)
+        {
+            return Err(ApiError::modified(&call.kind.group_resource(), call.name));
+        }
+        let replicas = scale
+            .pointer("/spec/replicas")
+            .and_then(Value::as_i64)
+            .unwrap_or(0);
+        if replicas < 0 {
+            let error = FieldError::invalid(
+                &FieldPath::new("spec").child("replicas"),
+                replicas,
+                "should be a non-negative integer",
+            );
+            return Err(ApiError::invalid(
+                &apimachinery::gvk::GroupKind::new("autoscaling", "Scale"),
+                call.name,
+                vec![error],
+            ));
+        }
+        set(object, &spec, Value::from(replicas));
+        Ok(())
+    })
+    .await?;
+    to_scale(call, &object)
+}
+
+fn set(object: &mut Value, path: &[String], value: Value) {
+    let Some((last, parents)) = path.split_last() else {
+        return;
+    };
+    let mut at = object;
+    for key in parents {
+        let Some(map) = at.as_object_mut() else {
+            return;
+        };
+        at = map.entry(key.clone()).or_insert_with(|| json!({}));
+    }
+    if let Some(map) = at.as_object_mut() {
+        map.insert(last.clone(), value);
+    }
+}

@@ -1,0 +1,144 @@
+//! Turns events of the store into frames of a watch: selectors, transitions, views.
+//!
+//! With a selector, what the client sees is the set of objects that match: an object that begins to match is
+//! ADDED, one that ceases to is DELETED with its last matching value (at the new revision).
+
+use std::sync::Arc;
+
+use apimachinery::status::ApiError;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use store::{Entry, Event, Revision};
+
+use super::codec;
+use super::selection::Selection;
+use crate::kinds::Kind;
+use crate::negotiate::{Accept, Format, View};
+use crate::request::Query;
+use crate::table::{self, IncludeObject};
+
+/// See the module.
+pub(super) struct Frames {
+    kind: Arc<Kind>,
+    selection: Selection,
+    accept: Accept,
+    include: IncludeObject,
+    columns_sent: bool,
+}
+
+impl Frames {
+    pub(super) fn new(
+        kind: Arc<Kind>,
+        selection: Selection,
+        accept: Accept,
+        query: &Query,
+    ) -> Self {
+        Frames {
+            kind,
+            selection,
+            accept,
+            include: IncludeObject::parse(query),
+            columns_sent: false,
+        }
+    }
+
+    /// An object of the initial state.
+    pub(super) fn added(&mut self, entry: &Entry) -> Option<Bytes> {
+        let object = self.decode(&entry.value, entry.modified)?;
+        self.selection
+            .matches(&self.kind, &object)
+            .then(|| self.frame("ADDED", object))
+    }
+
+    /// A change; `None` when it does not concern the selection.
+    pub(super) fn event(&mut self, event: &Event) -> Option<Bytes> {
+        let previous = match &event.previous {
+            // Without selectors the old value only matters for deletions.
+            Some(entry) if event.value.is_none() || !self.selection.is_all() => {
+                self.decode(&entry.value, event.revision)
+            }
+            _ => None,
+        };
+        let existed = if self.selection.is_all() {
+            event.previous.is_some()
+        } else {
+            previous
+                .as_ref()
+                .is_some_and(|object| self.selection.matches(&self.kind, object))
+        };
+        let current = match &event.value {
+            Some(value) => self
+                .decode(value, event.revision)
+                .filter(|object| self.selection.matches(&self.kind, object)),
+            None => None,
+        };
+        match (existed, current) {
+            (false, Some(object)) => Some(self.frame("ADDED", object)),
+            (true, Some(object)) => Some(self.frame("MODIFIED", object)),
+            (true, None) => previous.map(|object| self.frame("DELETED", object)),
+            (false, None) => None,
+        }
+    }
+
+    /// A bookmark; `initial` marks the end of the initial state.
+    pub(super) fn bookmark(&mut self, revision: Revision, initial: bool) -> Bytes {
+        let mut object = json!({
+            "kind": self.kind.kind,
+            "apiVersion": self.kind.api_version(),
+            "metadata": {"resourceVersion": revision.0.to_string(), "creationTimestamp": null},
+        });
+        if initial {
+            object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        self.frame("BOOKMARK", object)
+    }
+
+    /// An error, the last frame.
+    pub(super) fn error(&self, error: &ApiError) -> Bytes {
+        let status = serde_json::to_value(&*error.0).unwrap_or_default();
+        self.encode(&json!({"type": "ERROR", "object": status}))
+    }
+
+    fn decode(&self, bytes: &[u8], revision: Revision) -> Option<Value> {
+        match codec::decode_bytes(&self.kind, bytes, revision) {
+            Ok(object) => Some(object),
+            Err(e) => {
+                tracing::error!(kind = %self.kind.kind, error = %e, "a stored object cannot be decoded; the watch skips it");
+                None
+            }
+        }
+    }
+
+    fn frame(&mut self, ty: &str, object: Value) -> Bytes {
+        let object = match self.accept.view {
+            View::Object | View::Discovery => object,
+            View::Partial { beta } => table::partial(object, beta),
+            View::Table { beta } => {
+                let mut shown =
+                    table::watch_row(&self.kind, object, self.include, beta, ty == "BOOKMARK");
+                if self.columns_sent
+                    && let Some(map) = shown.as_object_mut()
+                {
+                    map.insert("columnDefinitions".to_owned(), Value::Null);
+                }
+                self.columns_sent |= ty != "BOOKMARK";
+                shown
+            }
+        };
+        self.encode(&json!({"type": ty, "object": object}))
+    }
+
+    fn encode(&self, frame: &Value) -> Bytes {
+        match self.accept.format {
+            Format::Json => {
+                let mut data = serde_json::to_vec(frame).unwrap_or_default();
+                data.push(b'\n');
+                Bytes::from(data)
+            }
+            Format::Yaml => {
+                let text = serde_saphyr::to_string(frame).unwrap_or_default();
+                Bytes::from(format!("---\n{text}"))
+            }
+        }
+    }
+}

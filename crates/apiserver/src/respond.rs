@@ -1,0 +1,117 @@
+//! Values as HTTP answers: JSON or YAML, tables and partial objects, warnings, gzip.
+
+use std::io::Write as _;
+
+use apimachinery::status::ApiError;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::Value;
+
+use crate::body::ResponseBody;
+use crate::limits;
+use crate::negotiate::{Accept, Format};
+use crate::subresource::Response;
+
+/// Writes a value in the agreed format.
+pub(crate) fn value(status: StatusCode, value: &Value, accept: Accept) -> Response {
+    let (data, media) = match accept.format {
+        Format::Json if accept.pretty => (serde_json::to_vec_pretty(value), "application/json"),
+        Format::Json => (serde_json::to_vec(value), "application/json"),
+        Format::Yaml => (
+            Ok(serde_saphyr::to_string(value)
+                .unwrap_or_default()
+                .into_bytes()),
+            "application/yaml",
+        ),
+    };
+    match data {
+        Ok(data) => bytes(status, data.into(), media, accept),
+        Err(e) => error(
+            &ApiError::internal(format!("encoding the answer: {e}")),
+            accept,
+        ),
+    }
+}
+
+/// Writes bytes of a known media type, compressed when that pays.
+pub(crate) fn bytes(status: StatusCode, data: Bytes, media: &str, accept: Accept) -> Response {
+    let compressed = if accept.gzip && data.len() >= limits::GZIP_THRESHOLD {
+        gzip(&data)
+    } else {
+        None
+    };
+    let encoded = compressed.is_some();
+    let mut response = http::Response::new(ResponseBody::from(compressed.unwrap_or(data)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if let Ok(media) = HeaderValue::from_str(media) {
+        headers.insert(header::CONTENT_TYPE, media);
+    }
+    if encoded {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    response
+}
+
+fn gzip(data: &[u8]) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(data.len() / 4), Compression::fast());
+    encoder.write_all(data).ok()?;
+    encoder.finish().ok().map(Bytes::from)
+}
+
+/// Plain text.
+pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response {
+    bytes(
+        status,
+        text.into(),
+        "text/plain;charset=utf-8",
+        Accept::default(),
+    )
+}
+
+/// A failure as `Status`.
+pub(crate) fn error(error: &ApiError, accept: Accept) -> Response {
+    let status = StatusCode::from_u16(error.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_value(&*error.0).unwrap_or_default();
+    let accept = Accept {
+        gzip: false,
+        ..accept
+    };
+    let mut response = if accept.format == Format::Yaml {
+        value(status, &body, accept)
+    } else {
+        crate::subresource::json(status, &body)
+    };
+    if let Some(seconds) = error
+        .0
+        .details
+        .as_ref()
+        .map(|d| d.retry_after_seconds)
+        .filter(|s| *s > 0)
+        && matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT
+        )
+    {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// Adds `Warning` headers (RFC 7234 section 5.5, as Kubernetes uses them).
+pub(crate) fn warn(response: &mut Response, warnings: Vec<String>) {
+    for warning in warnings {
+        let clean: String = warning.chars().filter(|c| !c.is_control()).collect();
+        let quoted = clean.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(header) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
+            response.headers_mut().append(header::WARNING, header);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What is special about the built-in kinds.
+
+mod address;
+mod binding;
+mod eviction;
+mod fields;
+mod namespace;
+mod pod;
+mod pod_defaults;
+mod pod_validate;
+mod rbac;
+mod secrets;
+mod service;
+mod service_validate;
+mod small;
+mod volumes;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::crd::CrdStrategy;
+use crate::registry::Strategies;
+use crate::strategy::Strategy;
+
+pub(crate) use binding::bind;
+pub(crate) use eviction::evict;
+
+/// The server's own strategies. `service_cidr` is the range of Service addresses.
+pub(crate) fn builtin(service_cidr: &str) -> Result<Strategies, String> {
+    let range = address::Range::parse(service_cidr)?;
+    let rbac = "rbac.authorization.k8s.io";
+    let list: Vec<(&str, &str, Arc<dyn Strategy>)> = vec![
+        ("", "namespaces", Arc::new(namespace::Namespace)),
+        ("", "pods", Arc::new(pod::Pod)),
+        ("", "services", Arc::new(service::Service { range })),
+        ("", "configmaps", Arc::new(secrets::ConfigMap)),
+        ("", "secrets", Arc::new(secrets::Secret)),
+        ("", "persistentvolumeclaims", Arc::new(volumes::Claim)),
+        ("", "persistentvolumes", Arc::new(volumes::Volume)),
+        ("", "nodes", Arc::new(small::Node)),
+        ("", "events", Arc::new(small::Event)),
+        ("events.k8s.io", "events", Arc::new(small::Event)),
+        ("coordination.k8s.io", "leases", Arc::new(small::Lease)),
+        ("policy", "poddisruptionbudgets", Arc::new(small::Budget)),
+        (
+            "scheduling.k8s.io",
+            "priorityclasses",
+            Arc::new(small::PriorityClass),
+        ),
+        (
+            "storage.k8s.io",
+            "storageclasses",
+            Arc::new(small::StorageClass),
+        ),
+        (rbac, "roles", Arc::new(rbac::Role)),
+        (rbac, "clusterroles", Arc::new(rbac::Role)),
+        (rbac, "rolebindings", Arc::new(rbac::Binding)),
+        (rbac, "clusterrolebindings", Arc::new(rbac::Binding)),
+        (crate::crd::GROUP, crate::crd::PLURAL, Arc::new(CrdStrategy)),
+    ];
+    let mut strategies: Strategies = HashMap::new();
+    for (group, resource, strategy) in list {
+        strategies
+            .entry((group.to_owned(), resource.to_owned()))
+            .or_default()
+            .push(strategy);
+    }
+    Ok(strategies)
+}

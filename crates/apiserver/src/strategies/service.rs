@@ -1,0 +1,183 @@
+//! Services: addresses from the range, and defaults.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
+use apimachinery::field::{FieldError, FieldPath};
+use apimachinery::status::ApiError;
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+
+use super::address::Range;
+use super::fields::{child, default, default_text, text};
+use super::service_validate;
+use crate::strategy::{Context, Strategy};
+
+pub(super) struct Service {
+    pub range: Range,
+}
+
+fn defaults(object: &mut Value) {
+    let Some(spec) = child(object, "spec") else {
+        return;
+    };
+    default_text(spec, "type", "ClusterIP");
+    default_text(spec, "sessionAffinity", "None");
+    let ty = spec
+        .get("type")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    if spec.get("sessionAffinity").is_some_and(|s| s == "ClientIP") {
+        default(
+            spec,
+            "sessionAffinityConfig",
+            json!({"clientIP": {"timeoutSeconds": 10800}}),
+        );
+    }
+    if ty != "ExternalName" {
+        default_text(spec, "internalTrafficPolicy", "Cluster");
+        default(spec, "ipFamilyPolicy", "SingleStack");
+        default(spec, "ipFamilies", json!(["IPv4"]));
+    }
+    if matches!(ty.as_str(), "NodePort" | "LoadBalancer") {
+        default_text(spec, "externalTrafficPolicy", "Cluster");
+    }
+    if ty == "LoadBalancer" {
+        default(spec, "allocateLoadBalancerNodePorts", true);
+    }
+    for port in spec
+        .get_mut("ports")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
+    {
+        default_text(port, "protocol", "TCP");
+        let target = port.get("port").cloned().unwrap_or(json!(0));
+        if port.get("targetPort").is_none_or(|t| *t == 0 || *t == "") {
+            port.insert("targetPort".to_owned(), target);
+        }
+    }
+}
+
+fn set_address(spec: &mut Map<String, Value>, address: &str) {
+    spec.insert("clusterIP".to_owned(), Value::from(address));
+    spec.insert("clusterIPs".to_owned(), json!([address]));
+}
+
+impl Service {
+    async fn taken(&self, cx: &Context<'_>) -> Result<HashSet<Ipv4Addr>, ApiError> {
+        let services = cx.reader.list("", "services", "").await?;
+        let others = services.iter().filter(|s| {
+            apimachinery::meta::name(s) != Some(cx.name)
+                || apimachinery::meta::namespace(s) != Some(cx.namespace)
+        });
+        Ok(others
+            .filter_map(|s| text(s, "/spec/clusterIP").parse().ok())
+            .collect())
+    }
+
+    async fn allocate(&self, cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
+        let given = match (
+            text(object, "/spec/clusterIP"),
+            text(object, "/spec/clusterIPs/0"),
+        ) {
+            ("", first) => first.to_owned(),
+            (given, _) => given.to_owned(),
+        };
+        if text(object, "/spec/type") == "ExternalName" {
+            return Ok(());
+        }
+        let invalid = |detail: &str| {
+            let error = FieldError::invalid(
+                &FieldPath::new("spec").child("clusterIPs"),
+                json!([given]),
+                detail,
+            );
+            ApiError::invalid(&cx.kind.group_kind(), cx.name, vec![error])
+        };
+        let chosen = match given.as_str() {
+            "None" => "None".to_owned(),
+            "" => {
+                let taken = self.taken(cx).await?;
+                let address = self.range.choose(|a| taken.contains(&a)).ok_or_else(|| {
+                    ApiError::internal("failed to allocate a serviceIP: range is full")
+                })?;
+                address.to_string()
+            }
+            text => match text.parse::<Ipv4Addr>() {
+                // Wrong text is the validation's to name.
+                Err(_) => return Ok(()),
+                Ok(address) if !self.range.contains(address) => {
+                    return Err(invalid(&format!(
+                        "failed to allocate IP {text}: the provided IP ({text}) is not in the valid range"
+                    )));
+                }
+                Ok(address) if self.taken(cx).await?.contains(&address) => {
+                    return Err(invalid(&format!(
+                        "failed to allocate IP {text}: provided IP is already allocated"
+                    )));
+                }
+                Ok(address) => address.to_string(),
+            },
+        };
+        if let Some(spec) = child(object, "spec") {
+            set_address(spec, &chosen);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Strategy for Service {
+    async fn prepare_create(&self, cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
+        defaults(object);
+        self.allocate(cx, object).await?;
+        object["status"] = json!({"loadBalancer": {}});
+        Ok(())
+    }
+
+    async fn prepare_update(
+        &self,
+        cx: &Context<'_>,
+        object: &mut Value,
+        old: &Value,
+    ) -> Result<(), ApiError> {
+        if cx.subresource == "status" {
+            return Ok(());
+        }
+        let was_external = text(old, "/spec/type") == "ExternalName";
+        let is_external = text(object, "/spec/type") == "ExternalName";
+        if let Some(spec) = child(object, "spec") {
+            if is_external && !was_external {
+                spec.remove("clusterIP");
+                spec.remove("clusterIPs");
+            } else if !was_external {
+                // A client that leaves these out means "as they are".
+                for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                    if let Some(value) = old.pointer(&format!("/spec/{key}")) {
+                        default(spec, key, value.clone());
+                    }
+                }
+            }
+        }
+        defaults(object);
+        if was_external && !is_external {
+            self.allocate(cx, object).await?;
+        }
+        Ok(())
+    }
+
+    async fn validate(
+        &self,
+        cx: &Context<'_>,
+        object: &Value,
+        old: Option<&Value>,
+    ) -> Result<Vec<FieldError>, ApiError> {
+        if cx.subresource == "status" {
+            return Ok(Vec::new());
+        }
+        Ok(service_validate::service(object, old))
+    }
+}
