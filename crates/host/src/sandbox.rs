@@ -74,7 +74,7 @@ pub fn confine(keep: &Keep) -> Result<Enforcement, SandboxError> {
 #[must_use]
 pub fn system_files() -> Vec<PathBuf> {
     [
-        "/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev",
+        "/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/opt", "/nix",
     ]
     .map(|p| Path::new(p).into())
     .into()

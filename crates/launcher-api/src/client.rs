@@ -100,8 +100,7 @@ impl Client {
             }));
         }
         timeout(limits::REPLY, async {
-            line::write(&mut self.stream, request, limits::REQUEST_BYTES).await?;
-            accepted(line::read(&mut self.stream, limits::STATE_BYTES).await?)
+            exchange(&mut self.stream, request).await
         })
         .await
         .map_err(|_| ClientError::TimedOut { what: "reply" })?
@@ -189,8 +188,7 @@ impl Watch {
 pub async fn watch(dir: &Path) -> Result<Watch, ClientError> {
     let mut stream = BufStream::with_capacity(4096, 256, connect(dir).await?);
     let first = timeout(limits::REPLY, async {
-        line::write(&mut stream, &Request::Watch, limits::REQUEST_BYTES).await?;
-        accepted(line::read(&mut stream, limits::STATE_BYTES).await?)
+        exchange(&mut stream, &Request::Watch).await
     })
     .await
     .map_err(|_| ClientError::TimedOut { what: "reply" })??;
@@ -299,6 +297,19 @@ async fn connect(dir: &Path) -> Result<UnixStream, ClientError> {
             what: "accept the connection",
         })?
         .map_err(none)
+}
+
+/// A launcher that is busy refuses and closes without reading: its words count more than our failure to write.
+async fn exchange(
+    stream: &mut BufStream<UnixStream>,
+    request: &Request,
+) -> Result<LauncherState, ClientError> {
+    let written = line::write(stream, request, limits::REQUEST_BYTES).await;
+    match (line::read(stream, limits::STATE_BYTES).await, written) {
+        (Ok(Some(reply)), _) => accepted(Some(reply)),
+        (_, Err(error)) => Err(error.into()),
+        (reply, Ok(())) => accepted(reply?),
+    }
 }
 
 fn accepted(reply: Option<Reply>) -> Result<LauncherState, ClientError> {

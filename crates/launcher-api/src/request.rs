@@ -1,7 +1,6 @@
 //! What a launcher can be asked, and how it answers.
 
-/// Until the machine crate carries its type.
-type MachineSpec = serde_json::Value;
+use machine::MachineSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::LauncherState;
@@ -82,6 +81,8 @@ pub enum RefusalReason {
     Invalid,
     /// The present phase does not allow it.
     NotAllowed,
+    /// It is allowed, but QEMU could not do it.
+    Failed,
     /// The launcher serves as many connections as it can.
     Busy,
 }
