@@ -1,7 +1,8 @@
 #!/bin/bash
 # Installs the Debian packages a task needs, when they are missing, and says which.
 #
-# Usage: deps.sh [run] [images] [debian] [test]       (default: run)
+# Usage: deps.sh [build] [run] [images] [debian] [test]       (default: run)
+#   build   what compiling needs beside Rust: a C compiler and linker
 #   run     QEMU and what the node uses: qemu-system-x86, nftables, iproute2, ...
 #   images  what builds the tiny guest
 #   debian  what builds the Debian guest, on top of `images`
@@ -10,6 +11,7 @@
 set -euo pipefail
 
 declare -A packages=(
+    [build]="gcc libc6-dev make"
     [run]="qemu-system-x86 seabios iproute2 nftables e2fsprogs util-linux ca-certificates"
     [images]="qemu-utils mtools dosfstools syslinux syslinux-common cpio lz4 binutils e2fsprogs xz-utils"
     [debian]="mmdebstrap qemu-utils e2fsprogs"
@@ -25,7 +27,8 @@ for set in "${sets[@]}"; do
     wanted+=("${list[@]}")
 done
 
-installed=" $(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${wanted[@]}" 2>/dev/null |
+# dpkg-query fails when it has never heard of a package: that is an answer, too.
+installed=" $({ dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${wanted[@]}" 2>/dev/null || true; } |
     sed -n 's/^installed //p' | tr '\n' ' ')"
 missing=()
 for package in "${wanted[@]}"; do
