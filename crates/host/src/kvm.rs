@@ -141,6 +141,15 @@ pub fn probe(budget: Duration) -> KvmReport {
     }
 }
 
+/// The group that may open `/dev/kvm`, for unprivileged processes that need it; none when it is absent or everybody
+/// or only its owner may.
+#[must_use]
+pub fn device_group() -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    let device = std::fs::metadata("/dev/kvm").ok()?;
+    (device.mode() & 0o066 == 0o060 && device.gid() != 0).then_some(device.gid())
+}
+
 /// Measures in a thread of its own, which is signalled out of the guest at the deadline and given up after that.
 fn supervised(deadline: Instant) -> (Measured, Option<KvmError>) {
     let (sender, receiver) = mpsc::channel();

@@ -463,6 +463,25 @@ async fn a_launcher_that_was_killed_adopts_its_machine() {
 }
 
 #[tokio::test]
+async fn a_qemu_whose_pid_was_not_written_yet_is_found_by_its_socket() {
+    let mut fixture = Fixture::new(true);
+    let _console = fixture.boot(start(fixture.path())).await;
+    fixture.kill_launcher();
+    let mut state = read_state(fixture.path()).unwrap().unwrap();
+    let qemu = state.qemu.take();
+    state.phase = Phase::Starting;
+    std::fs::write(
+        fixture.path().join("state.json"),
+        serde_json::to_vec(&state).unwrap(),
+    )
+    .unwrap();
+    fixture.launcher = launch(fixture.path());
+    assert_eq!(fixture.reach("Running").await.qemu, qemu);
+    fixture.client().await.kill().await.unwrap();
+    assert_eq!(fixture.ended().await.2, EndReason::Killed);
+}
+
+#[tokio::test]
 async fn a_guest_that_powered_off_while_no_launcher_looked_is_not_lost() {
     let mut fixture = Fixture::new(true);
     let console = fixture.boot(start(fixture.path())).await;
@@ -587,4 +606,70 @@ async fn a_launcher_without_a_machine_ends_in_order_and_a_second_one_is_refused(
     fixture.client().await.shutdown(30).await.unwrap();
     let (status, _, reason, _) = fixture.ended().await;
     assert_eq!((status.code(), reason), (Some(0), EndReason::NeverStarted));
+}
+
+/// As the node runtime starts it: no privilege, own network namespace and control group.
+#[tokio::test]
+async fn an_unprivileged_launcher_in_namespace_and_group_runs_a_machine() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    std::fs::write(dir.path().join("disk.img"), guest::disk(true)).unwrap();
+    for path in [dir.path(), &dir.path().join("disk.img")] {
+        chown(path, Some(107), Some(107)).unwrap();
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    let netns = elsewhere.path().join("netns");
+    host::netns::create(&netns).unwrap();
+    let cgroups = host::cgroup::Cgroups::detect().unwrap();
+    let limits = host::cgroup::Limits {
+        pids: Some(200),
+        memory_bytes: Some(1 << 30),
+        ..Default::default()
+    };
+    let group = cgroups
+        .create(&format!("launcher-test-{}", std::process::id()), &limits)
+        .unwrap();
+
+    // By this name the executable needs no path that uid 107 may walk.
+    let mut launch = host::spawn::Launch::new("/proc/self/exe", dir.path());
+    launch.args = ["launcher_process", "--exact", "--nocapture"]
+        .map(Into::into)
+        .into();
+    launch.env = vec![(DIRECTORY.into(), ".".into())];
+    let log = std::fs::File::create(elsewhere.path().join("log")).unwrap();
+    launch.stderr = host::spawn::Output::To(log.into());
+    launch.netns = Some(host::netns::open(&netns).unwrap());
+    launch.cgroup = group.entrance().unwrap();
+    launch.user = Some(host::spawn::User {
+        uid: 107,
+        gid: 107,
+        groups: vec![],
+    });
+    let launcher = host::spawn::spawn(launch).unwrap();
+
+    let mut client = eventually("the launcher listens", async || {
+        Client::connect(dir.path()).await.ok()
+    })
+    .await;
+    client.start(start(dir.path())).await.unwrap();
+    let mut console = eventually("a console", async || console(dir.path()).await.ok()).await;
+    hear(&mut console, b"u").await;
+    let qemu = client.state().await.unwrap().qemu.unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", qemu.pid)).unwrap();
+    assert!(
+        status.contains("Uid:\t107\t107\t107\t107") && status.contains("CapBnd:\t0000000000000000")
+    );
+    assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"));
+    assert!(group.processes().contains(&qemu.pid));
+    let namespace = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    assert_ne!(namespace(qemu.pid), namespace(std::process::id()));
+    client.shutdown(300).await.unwrap();
+    let exit = bounded("the end", launcher.exited()).await.unwrap();
+    assert_eq!(exit, host::process::Exit::Code(0));
+    group.dissolve().await.unwrap();
+    host::netns::delete(&netns).unwrap();
 }
