@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,8 @@ use ferrovirt_store::{ListRequest, Retention, Revision, Store, Write};
 const VALUE: usize = 2500;
 const KEYS: usize = 10_000;
 const CLIENTS: [usize; 4] = [1, 8, 32, 64];
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
+const FOOTPRINT: &str = "footprint";
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Candidate {
@@ -42,13 +44,16 @@ struct Sample {
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if_eq(FOOTPRINT).is_some() {
+        return print_footprint(Path::new(&arguments.next().unwrap()));
+    }
     let directory = arguments
         .next()
         .map_or_else(std::env::temp_dir, PathBuf::from);
     let seconds = arguments
         .next()
-        .map_or(2.0, |seconds| seconds.parse().unwrap());
+        .map_or(0.5, |seconds| seconds.parse().unwrap());
     let directory = directory.join(format!("store-measure-{}", std::process::id()));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -106,28 +111,27 @@ fn disk(directory: &Path) -> u64 {
         .sum()
 }
 
+/// In a process of its own, so that nothing that was freed is used again.
 async fn footprint(directory: &Path) {
     let directory = directory.join("footprint");
     fill(&open(Candidate::Log, &directory)).await;
+    let status = Command::new(std::env::current_exe().unwrap())
+        .arg(FOOTPRINT)
+        .arg(&directory)
+        .status();
+    assert!(status.unwrap().success());
+}
+
+fn print_footprint(directory: &Path) {
     let before = resident();
     let started = Instant::now();
-    let store = open(Candidate::Log, &directory);
+    let store = open(Candidate::Log, directory);
     let opened = started.elapsed();
     let overhead = (resident() - before) / KEYS as f64 - VALUE as f64;
-    assert_eq!(
-        store
-            .list(ListRequest {
-                limit: Some(0),
-                ..ListRequest::default()
-            })
-            .await
-            .unwrap()
-            .remaining,
-        KEYS as u64
-    );
     println!(
-        "log, {KEYS} objects of {VALUE} bytes: open {opened:.1?}, {overhead:.0} bytes of memory per object beside its value"
+        "log, {KEYS} objects of {VALUE} bytes: open {opened:.1?}; {overhead:.0} bytes of memory per object beside its value, history included\n"
     );
+    drop(store);
 }
 
 async fn writes(directory: &Path, period: Duration) {
@@ -218,7 +222,6 @@ async fn commits(
 ) -> Sample {
     let store = open(candidate, directory);
     fill(&store).await;
-    let before = disk(directory);
     let started = Instant::now();
     let tasks: Vec<_> = (0..clients)
         .map(|client| {
@@ -243,12 +246,11 @@ async fn commits(
     let elapsed = started.elapsed();
     let writes = latencies.len();
     drop(store);
-    sample(
-        latencies,
-        elapsed,
-        writes,
-        disk(directory).saturating_sub(before),
-    )
+    let disk_per_write = disk(directory) as f64 / (KEYS + writes) as f64;
+    Sample {
+        disk_per_write,
+        ..sample(latencies, elapsed, writes, 0)
+    }
 }
 
 async fn reads(directory: &Path) {

@@ -9,7 +9,7 @@
 //!
 //! A commit costs one append and a share of one fdatasync. Reads never touch the device: the current state is a
 //! persistent map in memory, older states within the window are the current one with recent commits undone. Memory is
-//! what the values need plus about 150 bytes per key, and the history's bound ([`Retention`]).
+//! what the values need, a few hundred bytes per key, and the history's bound ([`Retention`]).
 //!
 //! What it does not do: hold more data than fits in memory. The API server's objects do.
 

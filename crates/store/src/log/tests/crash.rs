@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -349,4 +350,52 @@ async fn a_crash_between_the_steps_of_a_snapshot_leaves_a_whole_store() {
             next
         );
     }
+}
+
+#[tokio::test]
+async fn a_second_snapshot_of_one_revision_replaces_the_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LogStore::open(directory.path(), tiny()).unwrap();
+    let write = async || {
+        store
+            .commit(Write::put("/k", "v".repeat(400)))
+            .await
+            .unwrap()
+            .revision
+    };
+    let gone = async |path: &Path| {
+        let started = Instant::now();
+        while path.exists() {
+            assert!(
+                started.elapsed() < Duration::from_secs(30),
+                "{} stays",
+                path.display()
+            );
+            tokio::task::yield_now().await;
+        }
+    };
+    // Three records fill a segment. After six, two segments: one is closed, the next write will close the other.
+    for _ in 0..6 {
+        write().await;
+    }
+    let [first, second] = &files(directory.path(), "log")[..] else {
+        panic!("not two segments")
+    };
+    store.compact(Revision(6)).await.unwrap();
+    gone(first).await;
+    // The second segment ends with revision 6 too, and so does the history. The snapshot's end is noticed by whatever
+    // the committer does next, so keep it busy.
+    write().await;
+    let started = Instant::now();
+    while second.exists() && started.elapsed() < Duration::from_secs(30) {
+        store.compact(Revision(6)).await.unwrap();
+    }
+    gone(second).await;
+    let state = entries(&store).await;
+    drop(store);
+    assert_eq!(files(directory.path(), "snapshot").len(), 1);
+    assert_eq!(
+        entries(&LogStore::open(directory.path(), tiny()).unwrap()).await,
+        state
+    );
 }
