@@ -7,6 +7,7 @@
 //! | [`namespaces`] | empties terminating namespaces | kube-controller-manager |
 //! | [`noderuntime`] | runs the platform's own Pods as processes; the Node and its Lease | kubelet, containerd |
 //! | [`provisioner`] | StorageClass, PVC binding, volumes on local directories | CSI |
+//! | [`scheduler`] | binds Pods to nodes | kube-scheduler |
 //! | [`service_accounts`] | the account `default` and the CA in every namespace | kube-controller-manager |
 //!
 //! Every part holds a [`kube::Client`] and nothing else of the control plane: none can tell whether
@@ -18,4 +19,5 @@ pub mod namespaces;
 pub mod noderuntime;
 pub mod provisioner;
 pub mod resources;
+pub mod scheduler;
 pub mod service_accounts;

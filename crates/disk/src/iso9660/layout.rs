@@ -27,6 +27,10 @@ struct Extent<'a> {
     sector: usize,
 }
 
+/// Empty sectors at the end, as mkisofs(8) pads: readers that look for several file systems (busybox's
+/// `findfs` among them) give up on a device that ends before 64 KiB.
+const PAD: usize = 150;
+
 /// The image. Names are distinct, sorted and spelled in ASCII; there are few of them.
 pub(super) fn image(label: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut next = FILES;
@@ -43,6 +47,7 @@ pub(super) fn image(label: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
         })
         .collect();
 
+    let next = next + PAD;
     let mut out = vec![0u8; next * SECTOR];
     let mut put = |sector: usize, bytes: &[u8]| {
         out[sector * SECTOR..sector * SECTOR + bytes.len()].copy_from_slice(bytes);

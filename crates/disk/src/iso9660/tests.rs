@@ -37,7 +37,7 @@ fn isoinfo_agrees() {
         "CD-ROM is in ISO 9660 format",
         "Volume id: cidata",
         "Logical block size is: 2048",
-        "Volume size is: 29",
+        "Volume size is: 179",
         "Joliet with UCS level 3 found",
         "Rock Ridge signatures version 1 found",
     ] {

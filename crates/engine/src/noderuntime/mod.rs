@@ -85,8 +85,14 @@ impl Config {
     /// A Pod's directory.
     #[must_use]
     pub fn pod_dir(&self, uid: &str) -> PodDir {
-        PodDir(self.pods_dir().join(uid))
+        pod_dir(&self.data_dir, uid)
     }
+}
+
+/// A Pod's directory below a data directory.
+#[must_use]
+pub fn pod_dir(data_dir: &Path, uid: &str) -> PodDir {
+    PodDir(data_dir.join("pods").join(uid))
 }
 
 /// A Pod's directory, and the names in it.

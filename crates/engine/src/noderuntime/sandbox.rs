@@ -104,7 +104,8 @@ pub(super) fn prepare(
     }
     for (volume, files) in &resolved.files {
         let path = dir.volumes().join(volume);
-        make_dir(&path, 0o711)?;
+        // A workload may list it: certificates are found by looking.
+        make_dir(&path, 0o755)?;
         for (name, content) in files {
             let path = path.join(name);
             fs::write(&path, content).map_err(file("writing", &path))?;

@@ -15,6 +15,8 @@
 //! Not here yet: block volumes, expansion, snapshots, quota on the directory (the disk image in it
 //! is made with the size of the claim).
 
+pub(crate) use plan::claim_names;
+
 mod claims;
 mod plan;
 mod volumes;
@@ -121,7 +123,7 @@ fn claims_of(pod: &Pod) -> Vec<ObjectRef<PersistentVolumeClaim>> {
     let Some(namespace) = pod.namespace() else {
         return Vec::new();
     };
-    plan::claim_names(pod)
+    claim_names(pod)
         .map(|name| ObjectRef::new(name).within(&namespace))
         .collect()
 }

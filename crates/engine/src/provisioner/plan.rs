@@ -14,6 +14,8 @@ use super::{Config, IS_DEFAULT, PROVISIONER};
 pub(super) const CLAIM_PROTECTION: &str = "kubernetes.io/pvc-protection";
 /// Keeps a PV until its directory is gone.
 pub(super) const VOLUME_FINALIZER: &str = "local.ferrovirt.io/directory";
+/// Keeps a PV while it is bound; the API server puts it on every PV (upstream's name).
+pub(super) const VOLUME_PROTECTION: &str = "kubernetes.io/pv-protection";
 /// Who made a PV (upstream's annotation).
 pub(super) const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 
@@ -249,7 +251,7 @@ pub(super) fn volume(pv: &PersistentVolume, claim_lives: bool) -> VolumePlan {
 }
 
 /// The claims that a Pod names.
-pub(super) fn claim_names(pod: &Pod) -> impl Iterator<Item = &str> {
+pub(crate) fn claim_names(pod: &Pod) -> impl Iterator<Item = &str> {
     pod.spec
         .iter()
         .flat_map(|s| s.volumes.iter().flatten())

@@ -12,7 +12,7 @@ use reconcile::{
 };
 
 use super::Config;
-use super::plan::{self, VOLUME_FINALIZER, VolumePlan};
+use super::plan::{self, VOLUME_FINALIZER, VOLUME_PROTECTION, VolumePlan};
 
 pub(super) struct Volumes {
     client: Client,
@@ -88,9 +88,11 @@ impl Reconciler for Volumes {
             VolumePlan::Reclaim => {
                 self.remove_directory(&volume.name_any()).await?;
                 delete_if_present(&api, volume).await?;
-                // Read again: the deletion changed the object.
-                if let Some(now) = get_opt(&api, &volume.name_any()).await? {
-                    remove_finalizer(&api, &now, VOLUME_FINALIZER).await?;
+                for finalizer in [VOLUME_FINALIZER, VOLUME_PROTECTION] {
+                    // Read again each time: every write changes the version.
+                    if let Some(now) = get_opt(&api, &volume.name_any()).await? {
+                        remove_finalizer(&api, &now, finalizer).await?;
+                    }
                 }
             }
         }
