@@ -8,7 +8,7 @@ use http::HeaderMap;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::limits;
+use crate::{limits, protobuf};
 
 /// A decoded body.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(crate) struct Decoded {
 pub(crate) enum BodyFormat {
     Json,
     Yaml,
+    /// Kubernetes' protobuf, see [`crate::protobuf`].
+    Protobuf,
 }
 
 /// The format named by `Content-Type`; JSON when there is none.
@@ -41,6 +43,7 @@ pub(crate) fn format_of(headers: &HeaderMap) -> Result<BodyFormat, ApiError> {
     match media {
         "" | "application/json" | "text/json" => Ok(BodyFormat::Json),
         "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(BodyFormat::Yaml),
+        protobuf::MEDIA => Ok(BodyFormat::Protobuf),
         _ => Err(ApiError::unsupported_media_type(&[
             "application/json",
             "application/yaml",
@@ -68,6 +71,11 @@ pub(crate) fn decode_as(format: BodyFormat, bytes: &[u8]) -> Result<Decoded, Api
                     ))
                 })?
         }
+        BodyFormat::Protobuf => protobuf::decode(bytes).map_err(|e| {
+            ApiError::bad_request(format!(
+                "the object provided is unrecognized: protobuf: {e}"
+            ))
+        })?,
         BodyFormat::Yaml => {
             let text = std::str::from_utf8(bytes).map_err(|e| {
                 ApiError::bad_request(format!("the object provided is unrecognized: yaml: {e}"))

@@ -51,6 +51,7 @@ mod limits;
 mod listener;
 mod metrics;
 mod negotiate;
+mod protobuf;
 mod registry;
 mod request;
 mod respond;

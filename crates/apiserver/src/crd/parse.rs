@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::kinds::{
     Behaviour, Column, CrdDetails, Kind, PrinterColumn, Scale, SchemaSource, SubresourceInfo,
+    version_order,
 };
 
 const VERBS: &[&str] = &[
@@ -92,10 +93,8 @@ fn kind(crd: &Value, version: &Value, storage: &str) -> Option<Kind> {
     }
     let deprecated = version.get("deprecated") == Some(&Value::Bool(true));
     let warning = match text(version, "/deprecationWarning") {
-        "" => format!(
-            "{group}/{name} {} is deprecated",
-            text(crd, "/spec/names/kind")
-        ),
+        "" => deprecation(crd, name),
+
         text => text.to_owned(),
     };
     let or = |given: &str, alternative: String| {
@@ -137,6 +136,28 @@ fn kind(crd: &Value, version: &Value, storage: &str) -> Option<Kind> {
             terminating: meta::is_deleting(crd),
         })),
     })
+}
+
+/// The warning for a deprecated version, with the version to use instead if there is a better one.
+fn deprecation(crd: &Value, version: &str) -> String {
+    let (group, kind) = (text(crd, "/spec/group"), text(crd, "/spec/names/kind"));
+    let versions = crd.pointer("/spec/versions").and_then(Value::as_array);
+    let better = versions
+        .into_iter()
+        .flatten()
+        .filter(|v| {
+            v.get("served") == Some(&Value::Bool(true))
+                && v.get("deprecated") != Some(&Value::Bool(true))
+        })
+        .map(|v| text(v, "/name"))
+        .max_by_key(|name| version_order(name))
+        .filter(|name| version_order(name) > version_order(version));
+    match better {
+        Some(better) => {
+            format!("{group}/{version} {kind} is deprecated; use {group}/{better} {kind}")
+        }
+        None => format!("{group}/{version} {kind} is deprecated"),
+    }
 }
 
 fn subresource(name: &str, group: &str, version: &str, kind: &str) -> SubresourceInfo {

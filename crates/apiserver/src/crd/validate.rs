@@ -30,7 +30,7 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 pub(super) fn crd(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = FieldPath::new("spec");
-    identity(object, &spec, &mut errors);
+    identity(object, &spec, old.is_none(), &mut errors);
     names(object, &spec.child("names"), &mut errors);
     protected(object, &mut errors);
     versions(object, &spec.child("versions"), &mut errors);
@@ -42,7 +42,7 @@ pub(super) fn crd(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     errors
 }
 
-fn identity(object: &Value, spec: &FieldPath, errors: &mut Vec<FieldError>) {
+fn identity(object: &Value, spec: &FieldPath, is_new: bool, errors: &mut Vec<FieldError>) {
     let (group, plural) = (
         text(object, "/spec/group"),
         text(object, "/spec/names/plural"),
@@ -61,7 +61,7 @@ fn identity(object: &Value, spec: &FieldPath, errors: &mut Vec<FieldError>) {
         }
     }
     let given = meta::name(object).unwrap_or_default();
-    if given != format!("{plural}.{group}") {
+    if is_new && given != format!("{plural}.{group}") {
         let path = FieldPath::new("metadata").child("name");
         errors.push(FieldError::invalid(
             &path,

@@ -75,7 +75,17 @@ pub(super) fn resources(
     if list.is_empty() {
         return None;
     }
-    list.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    // By resource; the subresources of one stay in their order.
+    let resource_of = |value: &Value| {
+        value["name"]
+            .as_str()
+            .unwrap_or_default()
+            .split('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    list.sort_by_cached_key(resource_of);
     let group_version = if group.is_empty() {
         version.to_owned()
     } else {

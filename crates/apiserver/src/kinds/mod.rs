@@ -15,4 +15,4 @@ pub use model::Kind;
 pub(crate) use model::{
     Behaviour, Column, CrdDetails, PrinterColumn, Scale, SchemaSource, SubresourceInfo,
 };
-pub(crate) use set::KindSet;
+pub(crate) use set::{KindSet, version_order};

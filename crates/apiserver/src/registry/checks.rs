@@ -178,6 +178,8 @@ fn names(call: &Call<'_>, object: &Value, path: &FieldPath, errors: &mut Vec<Fie
             &path.child("name"),
             "name or generateName is required",
         )),
+        Some(_) if generated(call, object, path, errors) => {}
+
         Some(given) => {
             let path = path.child("name");
             for detail in name_rule(call)(given) {
@@ -185,6 +187,28 @@ fn names(call: &Call<'_>, object: &Value, path: &FieldPath, errors: &mut Vec<Fie
             }
         }
     }
+}
+
+/// A name made from a bad `generateName` is the fault of the latter. True when it was.
+fn generated(
+    call: &Call<'_>,
+    object: &Value,
+    path: &FieldPath,
+    errors: &mut Vec<FieldError>,
+) -> bool {
+    let Some(base) = meta::generate_name(object) else {
+        return false;
+    };
+    // What follows the base is well formed, so a dash at its end is no fault.
+    let details = name_rule(call)(base.trim_end_matches('-'));
+    for detail in &details {
+        errors.push(FieldError::invalid(
+            &path.child("generateName"),
+            base,
+            detail.clone(),
+        ));
+    }
+    !details.is_empty()
 }
 
 fn labels(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {

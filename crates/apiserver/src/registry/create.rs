@@ -37,7 +37,7 @@ pub(super) async fn create_proposed(
             "resourceVersion should not be set on objects to be created",
         ));
     }
-    let errors = pipeline::conform(call, &mut object, None, &proposal.duplicates)?;
+    let errors = pipeline::conform(call, &mut object, None, &proposal.duplicates, false)?;
     if call.kind.crd.as_ref().is_some_and(|crd| crd.terminating) {
         let mut error = ApiError::method_not_supported(&call.kind.group_resource(), "create");
         error.0.message =

@@ -107,7 +107,15 @@ async fn attempt(
         if !dry_run {
             pipeline::commit(call, call.name, Precondition::At(entry.modified), None).await?;
         }
-        return Ok(removed(call.kind, &before));
+        // A Pod is shown as it ends, others as they were.
+        return Ok(removed(
+            call.kind,
+            if call.kind.behaviour.graceful {
+                &object
+            } else {
+                &before
+            },
+        ));
     }
     if object != before && !dry_run {
         pipeline::commit(

@@ -155,6 +155,13 @@ impl Change for Apply<'_> {
     fn propose(&self, old: Option<&Value>) -> Result<Proposal, ApiError> {
         let call = self.call;
         let mut applied = self.decoded.value.clone();
+        if applied.get("apiVersion").is_none_or(|v| v == "")
+            || applied.get("kind").is_none_or(|k| k == "")
+        {
+            return Err(ApiError::bad_request(
+                "an apply configuration must name its apiVersion and kind",
+            ));
+        }
         super::checks::type_of(call, &mut applied)?;
         super::metadata::tidy(&mut applied);
         if apimachinery::meta::metadata(&applied).is_some_and(|m| m.contains_key("managedFields")) {

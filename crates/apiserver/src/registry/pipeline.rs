@@ -3,6 +3,7 @@
 use apimachinery::field::{FieldError, FieldErrorKind, FieldPath};
 use apimachinery::meta;
 use apimachinery::status::ApiError;
+use schema::{AdditionalProperties, Schema};
 use serde_json::Value;
 use store::{Committed, Op, Precondition, StoreError, Write};
 
@@ -15,6 +16,7 @@ pub(super) fn conform(
     object: &mut Value,
     old: Option<&Value>,
     duplicates: &[String],
+    patched: bool,
 ) -> Result<Vec<FieldError>, ApiError> {
     let operation = if old.is_some() {
         Operation::Update
@@ -42,9 +44,10 @@ pub(super) fn conform(
         && !call.kind.is("apps", "controllerrevisions")
     {
         drop_nulls(object);
+        drop_empty(&schema, object);
     }
     let unknown = schema::prune(&schema, object);
-    unknown_fields(call, duplicates, &unknown)?;
+    unknown_fields(call, duplicates, &unknown, patched)?;
     schema::default(&schema, object).map_err(|_| {
         ApiError::bad_request("the defaults of this kind make the object too large")
     })?;
@@ -65,6 +68,40 @@ pub(super) fn conform(
     Ok(errors)
 }
 
+/// Typed servers do not write empty maps and lists of optional fields; neither do we.
+fn drop_empty(schema: &Schema, value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|key, value| {
+                let Some(child) = schema.properties.get(key) else {
+                    if let AdditionalProperties::Schema(child) = &schema.additional_properties {
+                        drop_empty(child, value);
+                    }
+                    return true;
+                };
+                drop_empty(child, value);
+                let optional = !schema.required.iter().any(|r| r == key);
+                let is_map = !matches!(child.additional_properties, AdditionalProperties::None);
+                let empty = match value {
+                    Value::Object(map) => map.is_empty() && is_map,
+                    Value::Array(list) => list.is_empty(),
+                    _ => false,
+                };
+                !(empty && optional && !ALWAYS_WRITTEN.contains(&key.as_str()))
+            });
+        }
+        Value::Array(list) => {
+            if let Some(items) = &schema.items {
+                list.iter_mut().for_each(|item| drop_empty(items, item));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Lists that are written even when they are empty.
+const ALWAYS_WRITTEN: [&str; 4] = ["rules", "endpoints", "limits", "storedVersions"];
+
 fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -80,6 +117,7 @@ fn unknown_fields(
     call: &Call<'_>,
     duplicates: &[String],
     unknown: &[String],
+    patched: bool,
 ) -> Result<(), ApiError> {
     let texts = || {
         let duplicates = duplicates
@@ -97,6 +135,18 @@ fn unknown_fields(
             let all: Vec<String> = texts().collect();
             if all.is_empty() {
                 return Ok(());
+            }
+            if patched {
+                let error = FieldError::invalid(
+                    &FieldPath::new("patch"),
+                    all.join(", "),
+                    "strict decoding error",
+                );
+                return Err(ApiError::invalid(
+                    &call.kind.group_kind(),
+                    call.name,
+                    vec![error],
+                ));
             }
             Err(ApiError::bad_request(format!(
                 "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",

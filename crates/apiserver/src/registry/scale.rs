@@ -142,7 +142,7 @@ async fn apply(
                 "should be a non-negative integer",
             );
             return Err(ApiError::invalid(
-                &apimachinery::gvk::GroupKind::new("autoscaling", "Scale"),
+                &call.kind.group_kind(),
                 call.name,
                 vec![error],
             ));

@@ -140,7 +140,13 @@ async fn attempt(
     metadata::tidy(&mut object);
     checks::place(call, &mut object)?;
     let demanded = preconditions(call, &object, &old, proposal.whole)?;
-    let mut errors = pipeline::conform(call, &mut object, Some(&old), &proposal.duplicates)?;
+    let mut errors = pipeline::conform(
+        call,
+        &mut object,
+        Some(&old),
+        &proposal.duplicates,
+        !proposal.whole,
+    )?;
     separate_status(call, &mut object, &old);
     metadata::on_update(call.kind, &mut object, &old);
     if !proposal.applied {
@@ -198,11 +204,12 @@ fn preconditions(
         None if whole && (call.kind.is_crd() || !call.kind.behaviour.unconditional_update) => {
             let path = FieldPath::new("metadata").child("resourceVersion");
             let error = FieldError::invalid(&path, 0, "must be specified for an update");
-            Err(ApiError::invalid(
-                &call.kind.group_kind(),
-                call.name,
-                vec![error],
-            ))
+            // Upstream names the resource here, not the kind.
+            let named = apimachinery::gvk::GroupKind::new(
+                call.kind.group.clone(),
+                call.kind.plural.clone(),
+            );
+            Err(ApiError::invalid(&named, call.name, vec![error]))
         }
         None => Ok(false),
     }

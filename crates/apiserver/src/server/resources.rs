@@ -55,6 +55,9 @@ pub(super) async fn serve(
     match routed.info.subresource.as_str() {
         "" => main(inner, kind, routed, body).await,
         _ if !routed.info.tail.is_empty() => Err(ApiError::unknown_resource()),
+        "status" | "scale" if kind.is_crd() && routed.info.verb == "create" => Err(
+            ApiError::method_not_supported(&kind.group_resource(), "create"),
+        ),
         "status" if kind.behaviour.status => writable(inner, kind, routed, body).await,
         "scale" if kind.subresources.iter().any(|s| s.name == "scale") => {
             scale(inner, kind, routed, body).await

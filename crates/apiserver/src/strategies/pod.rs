@@ -47,6 +47,7 @@ impl Strategy for Pod {
             {
                 status.insert("qosClass".to_owned(), class.clone());
             }
+            addresses(object);
             return Ok(());
         }
         pod_defaults::complete(object);
@@ -71,6 +72,21 @@ impl Strategy for Pod {
             None => pod_validate::pod(object, &mut errors),
         }
         Ok(errors)
+    }
+}
+
+/// `podIP` is the first of `podIPs`.
+fn addresses(object: &mut Value) {
+    let first = text(object, "/status/podIP").to_owned();
+    if let Some(status) = child(object, "status")
+        && !first.is_empty()
+        && status
+            .get("podIPs")
+            .and_then(|l| l.get(0))
+            .and_then(|i| i.get("ip"))
+            .is_none_or(|ip| *ip != first)
+    {
+        status.insert("podIPs".to_owned(), json!([{"ip": first}]));
     }
 }
 

@@ -74,7 +74,7 @@ fn base64_values(object: &Value, field: &str) -> Result<usize, ApiError> {
 }
 
 fn too_big(size: usize) -> Option<FieldError> {
-    (size > limits::MAX_DATA).then(|| FieldError::too_long(&FieldPath::root(), limits::MAX_DATA))
+    (size > limits::MAX_DATA).then(|| FieldError::too_long(&FieldPath::new("[]"), limits::MAX_DATA))
 }
 
 #[async_trait]

@@ -278,9 +278,10 @@ impl Strategy for StorageClass {
             ] {
                 if object.pointer(pointer) != old.pointer(pointer) {
                     let path = FieldPath::new(pointer.trim_start_matches('/'));
-                    errors.push(FieldError::forbidden(
+                    errors.push(FieldError::invalid(
                         &path,
-                        "updates to parameters are forbidden.",
+                        object.pointer(pointer).cloned().unwrap_or(Value::Null),
+                        "field is immutable",
                     ));
                 }
             }
