@@ -2,21 +2,37 @@
 //!
 //! Each task is a module with one `run` function; this file only finds it.
 
+mod deps;
 mod schemas;
+mod size;
+mod sources;
 
-use anyhow::{Result, bail};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "usage: cargo xtask TASK
 
 tasks:
+  deps                check who depends on whom
+  size                check that no source file is too long
   schemas [--check]   generate the schemas of the built-in kinds (or check that they are current)";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
+        ["deps"] => deps::run(top()?),
+        ["size"] => size::run(top()?),
         ["schemas"] => schemas::run(schemas::Mode::Write),
         ["schemas", "--check"] => schemas::run(schemas::Mode::Check),
         _ => bail!("{USAGE}"),
     }
+}
+
+/// The top of the repository.
+fn top() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("xtask/ is a direct child of the repository")
 }
