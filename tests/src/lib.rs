@@ -1,1 +1,1 @@
-//! Under construction.
+//! End-to-end tests: they are in `tests/it`, one test binary for all.

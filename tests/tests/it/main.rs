@@ -1,0 +1,15 @@
+//! End-to-end tests: the real binary, the real QEMU, the real kubectl.
+//!
+//! Each test has a platform of its own and may run beside others. What they share is in [`guest`]
+//! (manifests, booting) and [`objects`] (reading and asking through the API).
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod bad_input;
+mod boot;
+mod crash;
+mod cycles;
+mod guest;
+mod kubectl;
+mod objects;
+mod runtime;
+mod strategies;
