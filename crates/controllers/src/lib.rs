@@ -20,4 +20,4 @@ pub mod vmi;
 pub mod vmruntime;
 mod workload;
 
-pub use workload::{IMAGE, RUN_AS};
+pub use workload::{IMAGE, RUN_AS, TAINT};

@@ -1,12 +1,25 @@
 //! What all Pods of the platform share.
 
-use k8s_openapi::api::core::v1::{Capabilities, PodSecurityContext, SecurityContext};
+use k8s_openapi::api::core::v1::{Capabilities, PodSecurityContext, SecurityContext, Toleration};
 
 /// The platform's image: the node runtime runs its own executable for it, a cluster pulls it.
 pub const IMAGE: &str = concat!("ferrovirt.io/ferrovirt:", env!("CARGO_PKG_VERSION"));
 
 /// User and group of all workloads: KubeVirt's `qemu`.
 pub const RUN_AS: i64 = 107;
+
+/// Taint of nodes that run nothing but the platform's own workloads, which alone tolerate it.
+pub const TAINT: &str = "ferrovirt.io/runs-only-virtual-machines";
+
+/// The workloads' toleration of [`TAINT`].
+pub(crate) fn toleration() -> Toleration {
+    Toleration {
+        key: Some(TAINT.to_owned()),
+        operator: Some("Exists".to_owned()),
+        effect: Some("NoSchedule".to_owned()),
+        ..Toleration::default()
+    }
+}
 
 /// Unprivileged, by the rules of the restricted Pod security standard.
 pub(crate) fn pod_security() -> PodSecurityContext {

@@ -3,6 +3,7 @@
 //! | module | what it does | on a real cluster |
 //! |---|---|---|
 //! | [`resources`] | which kinds the API serves now | kube-controller-manager |
+//! | [`events`] | expiry of Events | kube-apiserver |
 //! | [`garbage`] | deletion by owner references | kube-controller-manager |
 //! | [`namespaces`] | empties terminating namespaces | kube-controller-manager |
 //! | [`noderuntime`] | runs the platform's own Pods as processes; the Node and its Lease | kubelet, containerd |
@@ -14,6 +15,7 @@
 //! its API server is in this process.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
 
+pub mod events;
 pub mod garbage;
 pub mod namespaces;
 pub mod noderuntime;

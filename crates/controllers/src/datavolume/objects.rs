@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use kube::api::ObjectMeta;
 
 use crate::owner::controlled_by;
-use crate::workload::{IMAGE, container_security, pod_name, pod_security};
+use crate::workload::{IMAGE, container_security, pod_name, pod_security, toleration};
 use api::cdi::DataVolume;
 
 /// Selects importer Pods.
@@ -130,6 +130,7 @@ pub(super) fn importer(volume: &DataVolume) -> Pod {
             automount_service_account_token: Some(false),
             termination_grace_period_seconds: Some(5),
             security_context: Some(pod_security()),
+            tolerations: Some(vec![toleration()]),
             containers: vec![Container {
                 name: "importer".to_owned(),
                 image: Some(IMAGE.to_owned()),

@@ -54,9 +54,24 @@ impl Reconciler for Machines {
         let volumes: Api<DataVolume> = Api::namespaced(self.client.clone(), &namespace);
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &namespace);
         let instance = get_opt(&vmis, &vm.name_any()).await?;
+        let mut names: Vec<&str> = vm
+            .spec
+            .data_volume_templates
+            .iter()
+            .map(objects::template_name)
+            .chain(
+                vm.spec
+                    .template
+                    .spec
+                    .volumes
+                    .iter()
+                    .filter_map(|v| v.data_volume.as_ref().map(|d| d.name.as_str())),
+            )
+            .collect();
+        names.sort_unstable();
+        names.dedup();
         let mut data_volumes = Vec::new();
-        for template in &vm.spec.data_volume_templates {
-            let name = objects::template_name(template);
+        for name in names {
             if let Some(found) = get_opt(&volumes, name).await? {
                 data_volumes.push(found);
             }

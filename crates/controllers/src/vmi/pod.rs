@@ -13,7 +13,7 @@ use kube::api::ObjectMeta;
 
 use super::plan::{KVM_LABEL, SCHEDULABLE_LABEL, claim_of};
 use crate::owner::controlled_by;
-use crate::workload::{IMAGE, container_security, pod_name, pod_security};
+use crate::workload::{IMAGE, container_security, pod_name, pod_security, toleration};
 use api::kubevirt::{
     APP_LABEL, CREATED_BY_LABEL, DOMAIN_ANNOTATION, LAUNCHER_APP, VMI_NAME_LABEL,
     VirtualMachineInstance as Vmi,
@@ -106,7 +106,8 @@ pub(super) fn launcher(vmi: &Vmi, emulation: EmulationPolicy) -> Pod {
             vec![mount(RUN, "/run/ferrovirt")],
         ));
     }
-    let some = |v: Vec<_>| (!v.is_empty()).then_some(v);
+    let mut tolerations = vmi.spec.tolerations.clone();
+    tolerations.push(toleration());
     Pod {
         metadata: ObjectMeta {
             name: Some(name_of(vmi)),
@@ -124,7 +125,7 @@ pub(super) fn launcher(vmi: &Vmi, emulation: EmulationPolicy) -> Pod {
             security_context: Some(pod_security()),
             node_selector: Some(node_selector),
             affinity: vmi.spec.affinity.clone(),
-            tolerations: some(vmi.spec.tolerations.clone()),
+            tolerations: Some(tolerations),
             hostname: vmi.spec.hostname.clone(),
             containers,
             volumes: Some(volumes),

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::api::core::v1::{Node, NodeAddress, NodeCondition, NodeStatus, NodeSystemInfo};
+use k8s_openapi::api::core::v1::{
+    Node, NodeAddress, NodeCondition, NodeSpec, NodeStatus, NodeSystemInfo, Taint,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use kube::api::{Api, ObjectMeta, Patch, PatchParams};
@@ -41,7 +43,9 @@ pub struct NodeFacts {
     pub disk: u64,
     /// Version of the platform.
     pub version: String,
-    /// Whether workloads would swap, be out of disk...: `(type, holds, reason, message)`.
+    /// Key of the taint that keeps foreign Pods away.
+    pub taint: &'static str,
+    /// Release of the kernel.
     pub kernel: String,
     /// Pretty name of the operating system.
     pub os_image: String,
@@ -56,7 +60,12 @@ impl NodeFacts {
     ///
     /// # Errors
     /// When `/proc` cannot be read.
-    pub fn read(name: &str, data_dir: &std::path::Path, version: &str) -> std::io::Result<Self> {
+    pub fn read(
+        name: &str,
+        data_dir: &std::path::Path,
+        version: &str,
+        taint: &'static str,
+    ) -> std::io::Result<Self> {
         let text = |path: &str| {
             std::fs::read_to_string(path)
                 .map(|t| t.trim().to_owned())
@@ -75,6 +84,7 @@ impl NodeFacts {
             memory: host::memory::facts()?.total,
             disk: disk.f_blocks.saturating_mul(disk.f_frsize),
             version: version.to_owned(),
+            taint,
             kernel: text("/proc/sys/kernel/osrelease"),
             os_image: pretty.to_owned(),
             machine_id: text("/etc/machine-id"),
@@ -106,7 +116,15 @@ impl NodeFacts {
                 labels: Some(labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into()),
                 ..ObjectMeta::default()
             },
-            ..Node::default()
+            spec: Some(NodeSpec {
+                taints: Some(vec![Taint {
+                    key: self.taint.to_owned(),
+                    effect: "NoSchedule".to_owned(),
+                    ..Taint::default()
+                }]),
+                ..NodeSpec::default()
+            }),
+            status: None,
         }
     }
 

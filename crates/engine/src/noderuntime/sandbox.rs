@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
-use std::path::Path;
+use std::path::{Component, Path};
 
 use apimachinery::quantity::Quantity;
 use host::cgroup::{CgroupError, Cgroups, Group, Limits};
@@ -107,11 +107,9 @@ pub(super) fn prepare(
         // A workload may list it: certificates are found by looking.
         make_dir(&path, 0o755)?;
         for (name, content) in files {
-            let path = path.join(name);
-            fs::write(&path, content).map_err(file("writing", &path))?;
+            let path = path.join(plain_name(name)?);
+            write_private(&path, content)?;
             own(&path)?;
-            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o400))
-                .map_err(file("protecting", &path))?;
         }
     }
     if !host_network(pod) {
@@ -119,6 +117,37 @@ pub(super) fn prepare(
     }
     cgroups.create(&format!("pod{}", uid_of(pod)), &limits(pod)?)?;
     Ok(())
+}
+
+/// A key that can be a file's name; the API has checked it, and what comes from the API is checked
+/// once more before it becomes a path.
+fn plain_name(key: &str) -> Result<&Path, SandboxError> {
+    let path = Path::new(key);
+    let mut parts = path.components();
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(_)), None) => Ok(path),
+        _ => Err(SandboxError::Invalid(format!(
+            "the key {key:?} cannot be the name of a file"
+        ))),
+    }
+}
+
+/// Writes a file that nobody but its owner could ever read.
+fn write_private(path: &Path, content: &[u8]) -> Result<(), SandboxError> {
+    use io::Write;
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(file("replacing", path)(e));
+        }
+        _ => {}
+    }
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o400)
+        .open(path)
+        .and_then(|mut f| f.write_all(content))
+        .map_err(file("writing", path))
 }
 
 fn uid_of(pod: &Pod) -> &str {
