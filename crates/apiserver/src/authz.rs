@@ -108,7 +108,7 @@ impl Authorizer {
                                     registry.authorizer.caught_up.advance(event.revision);
                                 }
                                 Ok(WatchItem::Progress(revision)) => {
-                                    registry.authorizer.caught_up.advance(revision)
+                                    registry.authorizer.caught_up.advance(revision);
                                 }
                                 Err(store::WatchError::Closed) => return,
                                 Err(_) => break,

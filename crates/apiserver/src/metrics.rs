@@ -5,10 +5,13 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+/// Count and seconds by verb and code.
+type Counts = BTreeMap<(&'static str, u16), (u64, f64)>;
+
 /// Requests by verb and code, with their time.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    requests: Mutex<BTreeMap<(&'static str, u16), (u64, f64)>>,
+    requests: Mutex<Counts>,
 }
 
 impl Metrics {

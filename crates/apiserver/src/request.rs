@@ -253,13 +253,13 @@ fn single_name(selector: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn info(method: Method, uri: &str) -> RequestInfo {
-        RequestInfo::parse(&method, &uri.parse().unwrap())
+    fn info(method: &Method, uri: &str) -> RequestInfo {
+        RequestInfo::parse(method, &uri.parse().unwrap())
     }
 
     #[test]
     fn resources_are_recognized() {
-        let i = info(Method::GET, "/api/v1/namespaces/a/pods/p/log?follow=true");
+        let i = info(&Method::GET, "/api/v1/namespaces/a/pods/p/log?follow=true");
         assert_eq!(
             (
                 i.verb,
@@ -270,15 +270,15 @@ mod tests {
             ),
             ("get", "a", "pods", "p", "log")
         );
-        let i = info(Method::GET, "/apis/kubevirt.io/v1/virtualmachines?watch=1");
+        let i = info(&Method::GET, "/apis/kubevirt.io/v1/virtualmachines?watch=1");
         assert_eq!(
             (i.verb, i.group.as_str(), i.resource.as_str()),
             ("watch", "kubevirt.io", "virtualmachines")
         );
-        let i = info(Method::DELETE, "/api/v1/namespaces/a/pods");
+        let i = info(&Method::DELETE, "/api/v1/namespaces/a/pods");
         assert_eq!(i.verb, "deletecollection");
         let i = info(
-            Method::GET,
+            &Method::GET,
             "/apis/subresources.kubevirt.io/v1/namespaces/n/virtualmachineinstances/v/portforward/22/tcp",
         );
         assert_eq!(
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_namespace_lies_in_itself() {
-        let i = info(Method::PUT, "/api/v1/namespaces/a/finalize");
+        let i = info(&Method::PUT, "/api/v1/namespaces/a/finalize");
         assert_eq!(
             (
                 i.resource.as_str(),
@@ -302,26 +302,26 @@ mod tests {
             ),
             ("namespaces", "a", "a", "finalize")
         );
-        let i = info(Method::GET, "/api/v1/namespaces");
+        let i = info(&Method::GET, "/api/v1/namespaces");
         assert_eq!((i.verb, i.resource.as_str()), ("list", "namespaces"));
     }
 
     #[test]
     fn other_paths_are_paths() {
-        let i = info(Method::GET, "/apis/apps/v1");
+        let i = info(&Method::GET, "/apis/apps/v1");
         assert!(!i.is_resource);
         assert_eq!(i.verb, "get");
-        assert!(!info(Method::GET, "/healthz").is_resource);
+        assert!(!info(&Method::GET, "/healthz").is_resource);
     }
 
     #[test]
     fn a_selected_name_counts_for_authorization() {
         let i = info(
-            Method::GET,
+            &Method::GET,
             "/api/v1/namespaces/a/secrets?fieldSelector=metadata.name%3Dx",
         );
         assert_eq!((i.verb, i.name.as_str(), i.path_name()), ("list", "x", ""));
-        let i = info(Method::GET, "/api/v1/watch/namespaces/a/pods/p");
+        let i = info(&Method::GET, "/api/v1/watch/namespaces/a/pods/p");
         assert_eq!((i.verb, i.path_name()), ("watch", "p"));
     }
 }

@@ -9,10 +9,10 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::PkiError;
 
-fn malformed(detail: impl ToString) -> PkiError {
+fn malformed(detail: impl std::fmt::Display) -> PkiError {
     PkiError::Malformed {
         what: "certificate".to_owned(),
-        detail: detail.to_string(),
+        detail: format!("{detail}"),
     }
 }
 

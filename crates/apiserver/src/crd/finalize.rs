@@ -34,7 +34,7 @@ pub(super) async fn run(registry: Arc<Registry>, name: String, kind: Option<Arc<
                 ),
                 Err(e) if e.code() == 503 => return,
                 Err(e) => {
-                    tracing::warn!(crd = name, error = %e, "deleting the objects of a CRD; tried again")
+                    tracing::warn!(crd = name, error = %e, "deleting the objects of a CRD; tried again");
                 }
             }
             // Another task may have ended this deletion already.
@@ -70,7 +70,7 @@ pub(super) async fn run(registry: Arc<Registry>, name: String, kind: Option<Arc<
     .await;
     match done {
         Err(e) if !e.is_not_found() => {
-            tracing::warn!(crd = name, error = %e, "removing the finalizer of a CRD")
+            tracing::warn!(crd = name, error = %e, "removing the finalizer of a CRD");
         }
         _ => {}
     }

@@ -80,7 +80,7 @@ impl Follower {
                 self.crds.insert(name.clone(), Known { object, kinds });
             }
             Some(Err(e)) => {
-                tracing::error!(crd = name, error = %e, "a stored CRD cannot be read; its kinds are not served")
+                tracing::error!(crd = name, error = %e, "a stored CRD cannot be read; its kinds are not served");
             }
             None => {
                 self.crds.remove(&name);
@@ -155,7 +155,7 @@ impl Follower {
             }
             Err(e) if e.is_not_found() => {}
             Err(e) => {
-                tracing::warn!(crd = name, error = %e, "writing the status of a CRD; tried again at its next change")
+                tracing::warn!(crd = name, error = %e, "writing the status of a CRD; tried again at its next change");
             }
         }
     }
@@ -178,7 +178,7 @@ impl Follower {
                             self.registry.crds_at.advance(event.revision);
                         }
                         Ok(WatchItem::Progress(revision)) => {
-                            self.registry.crds_at.advance(revision)
+                            self.registry.crds_at.advance(revision);
                         }
                         Err(store::WatchError::Closed) => return,
                         Err(_) => break,

@@ -205,7 +205,7 @@ fn schema(version: &Value, at: &FieldPath, errors: &mut Vec<FieldError>) {
     let path = at.child("schema").child("openAPIV3Schema");
     match version.pointer("/schema/openAPIV3Schema") {
         None | Some(Value::Null) => {
-            errors.push(FieldError::required(&path, "schemas are required"))
+            errors.push(FieldError::required(&path, "schemas are required"));
         }
         Some(document) => {
             if let Err(found) = Schema::parse_at(document, &path) {

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use super::Kind;
 
+/// A version of a group and its kinds.
+pub(crate) type Version = (String, Vec<Arc<Kind>>);
+
 /// An immutable set of kinds; a change of a CRD makes a new one.
 #[derive(Debug, Default)]
 pub(crate) struct KindSet {
     /// group -> versions, best first -> kinds by plural.
-    groups: BTreeMap<String, Vec<(String, Vec<Arc<Kind>>)>>,
+    groups: BTreeMap<String, Vec<Version>>,
 }
 
 impl KindSet {
@@ -27,7 +30,7 @@ impl KindSet {
             }
         }
         for versions in set.groups.values_mut() {
-            versions.sort_by(|a, b| version_order(&b.0).cmp(&version_order(&a.0)));
+            versions.sort_by_key(|version| std::cmp::Reverse(version_order(&version.0)));
             for (_, kinds) in versions {
                 kinds.sort_by(|a, b| a.plural.cmp(&b.plural));
             }
@@ -54,11 +57,11 @@ impl KindSet {
     }
 
     /// Groups with their versions, best first, and kinds.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = (&str, &[(String, Vec<Arc<Kind>>)])> {
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (&str, &[Version])> {
         self.groups.iter().map(|(g, v)| (g.as_str(), v.as_slice()))
     }
 
-    pub(crate) fn versions(&self, group: &str) -> Option<&[(String, Vec<Arc<Kind>>)]> {
+    pub(crate) fn versions(&self, group: &str) -> Option<&[Version]> {
         self.groups.get(group).map(Vec::as_slice)
     }
 }
@@ -95,7 +98,7 @@ mod tests {
         let mut versions = [
             "foo1", "v1alpha1", "v10", "v1beta1", "v2", "v1", "v11beta2", "foo10", "v3beta1",
         ];
-        versions.sort_by(|a, b| version_order(b).cmp(&version_order(a)));
+        versions.sort_by_key(|version| std::cmp::Reverse(version_order(version)));
         assert_eq!(
             versions,
             [

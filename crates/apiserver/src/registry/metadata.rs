@@ -131,8 +131,8 @@ pub(super) fn on_update(kind: &Kind, object: &mut Value, old: &Value) {
 /// Whether anything but metadata (and a status that is a subresource) differs.
 fn spec_changed(kind: &Kind, object: &Value, old: &Value) -> bool {
     let counted = |key: &str| {
-        !matches!(key, "metadata" | "apiVersion" | "kind")
-            && !(key == "status" && kind.behaviour.status)
+        let separate = key == "status" && kind.behaviour.status;
+        !separate && !matches!(key, "metadata" | "apiVersion" | "kind")
     };
     let (Some(a), Some(b)) = (object.as_object(), old.as_object()) else {
         return true;

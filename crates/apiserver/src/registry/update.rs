@@ -120,7 +120,7 @@ pub(super) async fn update(call: &Call<'_>, change: &dyn Change) -> Result<Outco
                 });
             }
             None => {
-                tracing::debug!(resource = %resource, name = call.name, "an update lost a race and is tried again")
+                tracing::debug!(resource = %resource, name = call.name, "an update lost a race and is tried again");
             }
         }
     }

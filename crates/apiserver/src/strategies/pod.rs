@@ -66,7 +66,7 @@ impl Strategy for Pod {
         let mut errors = Vec::new();
         match old {
             Some(old) if cx.subresource != "binding" => {
-                pod_validate::update(object, old, &mut errors)
+                pod_validate::update(object, old, &mut errors);
             }
             Some(_) => {}
             None => pod_validate::pod(object, &mut errors),

@@ -1,0 +1,10 @@
+//! The server as clients meet it: kubectl on TLS, kube's client in process, WebSockets.
+#![allow(missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod auth;
+mod client;
+mod crds;
+mod extension;
+mod harness;
+mod kubectl;
