@@ -1,7 +1,9 @@
 //! Tasks of the repository, run as `cargo xtask TASK`.
 //!
 //! Each task is a module with one `run` function; this file only finds it.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
 
+mod demo;
 mod deps;
 mod schemas;
 mod size;
@@ -14,6 +16,7 @@ use anyhow::{Context, Result, bail};
 const USAGE: &str = "usage: cargo xtask TASK
 
 tasks:
+  demo                boot a real guest and show it (use `make demo`)
   deps                check who depends on whom
   size                check that no source file is too long
   schemas [--check]   generate the schemas of the built-in kinds (or check that they are current)";
@@ -22,6 +25,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
+        ["demo"] => demo::run(top()?),
         ["deps"] => deps::run(top()?),
         ["size"] => size::run(top()?),
         ["schemas"] => schemas::run(schemas::Mode::Write),
