@@ -61,14 +61,19 @@ async fn expire(client: &Client, now: Timestamp) -> Result<usize, ReconcileError
             .list(&page)
             .await
             .doing(|| "listing Events".to_owned())?;
-        let old = events.items.iter().filter(|e| is_old(e, now));
-        let deletions = futures_util::stream::iter(old.map(|e| delete(client, e)));
-        gone += deletions
+        let next = events.metadata.continue_.filter(|c| !c.is_empty());
+        let old: Vec<Event> = events
+            .items
+            .into_iter()
+            .filter(|e| is_old(e, now))
+            .collect();
+        let deletions = old.into_iter().map(|e| delete(client.clone(), e));
+        gone += futures_util::stream::iter(deletions)
             .buffer_unordered(AT_A_TIME)
             .filter(|done| std::future::ready(*done))
             .count()
             .await;
-        match events.metadata.continue_.filter(|c| !c.is_empty()) {
+        match next {
             Some(token) => page = page.continue_token(&token),
             None => return Ok(gone),
         }
@@ -76,9 +81,9 @@ async fn expire(client: &Client, now: Timestamp) -> Result<usize, ReconcileError
 }
 
 /// Deletes the very Event that was looked at: one that happens again meanwhile stays.
-async fn delete(client: &Client, event: &Event) -> bool {
+async fn delete(client: Client, event: Event) -> bool {
     let namespace = event.namespace().unwrap_or_default();
-    let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
+    let api: Api<Event> = Api::namespaced(client, &namespace);
     let params = DeleteParams {
         preconditions: Some(Preconditions {
             uid: event.uid(),

@@ -145,7 +145,7 @@ impl Scheduler {
         let mut nodes = self.node_facts(&namespaces);
         for pod in pending {
             if let Err(error) = self.place(&pod, &namespaces, &mut nodes).await {
-                if !error.is_conflict() {
+                if !error.is_conflict() && !error.is_gone() {
                     warn!("{}", error.chain());
                 }
             }

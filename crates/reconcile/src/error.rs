@@ -44,6 +44,23 @@ impl ReconcileError {
         }
     }
 
+    /// Whether the object, or the namespace around it, went away meanwhile: there is nothing left
+    /// to do for it.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        let Self::Api { source, .. } = self else {
+            return false;
+        };
+        match source.as_ref() {
+            kube::Error::Api(s) if s.code == 404 => true,
+            kube::Error::Api(s) => s
+                .details
+                .iter()
+                .any(|d| d.causes.iter().any(|c| c.reason == "NamespaceTerminating")),
+            _ => false,
+        }
+    }
+
     /// The error and its causes on one line, for logs, events and conditions.
     #[must_use]
     pub fn chain(&self) -> String {

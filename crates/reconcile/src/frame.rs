@@ -24,6 +24,10 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 /// Wait after a conflict: the newer object is on its way through the watch.
 const AFTER_CONFLICT: Duration = Duration::from_millis(20);
 
+/// Wait after something was found gone: its deletion is on its way through the watch, and if it was
+/// something else that is missing, it may come.
+const AFTER_GONE: Duration = Duration::from_secs(1);
+
 /// Passes that one controller runs side by side.
 const CONCURRENT_PASSES: u16 = 32;
 
@@ -130,6 +134,10 @@ fn failed<R: Reconciler>(
         return Action::requeue(AFTER_CONFLICT);
     }
     let key = ObjectRef::from_obj(object.as_ref());
+    if error.is_gone() {
+        debug!(controller = R::NAME, object = %key, "{}", error.chain());
+        return Action::requeue(AFTER_GONE);
+    }
     let wait = context
         .backoff
         .lock()

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use reconcile::set_condition;
 
 use crate::vmi::{KVM_ANNOTATION, KVM_LABEL, SCHEDULABLE_LABEL};
-use api::vmruntime::{EmulationPolicy, VMRuntime, VMRuntimeStatus};
+use api::vmruntime::{EmulationPolicy, VMRuntime, VMRuntimeStatus, VmImageFormat};
 
 /// A node, as the runtime sees it.
 #[derive(Debug, Clone)]
@@ -51,7 +51,8 @@ pub(super) fn status(facts: &Facts, now: Timestamp) -> VMRuntimeStatus {
     let mut status = facts.runtime.status.clone().unwrap_or_default();
     let (ready, reason, message) = readiness(facts);
     status.ready = ready;
-    status.effective_vm_image_format = Some(spec.effective_image_format());
+    // Importers write raw images only, so far; what was asked for is answered in a condition.
+    status.effective_vm_image_format = Some(VmImageFormat::Raw);
     status.observed_generation = facts.runtime.metadata.generation;
     let generation = facts.runtime.metadata.generation;
     let mut say = |type_: &str, holds: bool, reason: &str, message: String| {
@@ -68,6 +69,16 @@ pub(super) fn status(facts: &Facts, now: Timestamp) -> VMRuntimeStatus {
     say("Ready", ready, reason, message);
     let (emulated, reason, message) = emulation(facts);
     say("SoftwareEmulation", emulated, reason, message);
+    let qcow2 = spec.effective_image_format() == VmImageFormat::Qcow2;
+    let (reason, message) = if qcow2 {
+        (
+            "Qcow2NotHonoured",
+            "spec.vmImageFormat asks for qcow2, which this version cannot honour: images are imported as raw",
+        )
+    } else {
+        ("Raw", "images are imported as raw")
+    };
+    say("ImageFormatHonoured", !qcow2, reason, message.to_owned());
     status
 }
 
@@ -181,6 +192,17 @@ mod tests {
         assert!(slow.2.contains("n1: 3,000 times too slow"));
         let fast = condition(&facts(Some(true), None, Some(true)), "SoftwareEmulation");
         assert_eq!(fast.0, "False");
+    }
+
+    #[test]
+    fn a_format_that_cannot_be_honoured_is_said() {
+        let mut qcow2 = facts(Some(true), None, Some(true));
+        let mut runtime = (*qcow2.runtime).clone();
+        runtime.spec.vm_image_format = Some(VmImageFormat::Qcow2);
+        qcow2.runtime = Arc::new(runtime);
+        let found = status(&qcow2, Timestamp::UNIX_EPOCH);
+        assert_eq!(found.effective_vm_image_format, Some(VmImageFormat::Raw));
+        assert_eq!(condition(&qcow2, "ImageFormatHonoured").0, "False");
     }
 
     #[test]
