@@ -20,6 +20,8 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const MAX_CONNECTIONS: usize = 4096;
 /// Requests in flight, long-running ones not counted.
 pub(crate) const MAX_IN_FLIGHT: usize = 400;
+/// How long a request waits for a place before it is sent away with 429.
+pub(crate) const QUEUE_WAIT: Duration = Duration::from_secs(5);
 /// Watches of one user.
 pub(crate) const MAX_WATCHES_PER_USER: usize = 4096;
 /// Deepest nesting of a body.

@@ -180,10 +180,15 @@ impl ApiServer {
 
 impl Inner {
     /// A place among the requests in flight, or 429.
-    pub(crate) fn enter(&self) -> Result<tokio::sync::SemaphorePermit<'_>, ApiError> {
-        self.in_flight.try_acquire().map_err(|_| {
-            ApiError::too_many_requests("Too many requests, please try again later.", 1)
-        })
+    pub(crate) async fn enter(&self) -> Result<tokio::sync::SemaphorePermit<'_>, ApiError> {
+        let place = tokio::time::timeout(limits::QUEUE_WAIT, self.in_flight.acquire()).await;
+        match place {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(ApiError::too_many_requests(
+                "Too many requests, please try again later.",
+                1,
+            )),
+        }
     }
 
     /// A place among the watches of a user, or 429.

@@ -26,6 +26,16 @@ pub(super) fn type_of(call: &Call<'_>, object: &mut Value) -> Result<(), ApiErro
     };
     let (given_version, given_kind) = (text("apiVersion"), text("kind"));
     let api_version = kind.api_version();
+    if kind.is_crd() && !given_kind.is_empty() && given_kind != kind.kind {
+        let error = FieldError::invalid(
+            &FieldPath::new("kind"),
+            given_kind.as_str(),
+            format!("must be {}", kind.kind),
+        );
+        let name = meta::name(object).unwrap_or_default();
+        let named = apimachinery::gvk::GroupKind::new(kind.group.clone(), given_kind.clone());
+        return Err(ApiError::invalid(&named, name, vec![error]));
+    }
     let missing = given_version.is_empty() || given_kind.is_empty();
     if missing && kind.is_crd() {
         let what = if given_kind.is_empty() {
@@ -249,7 +259,10 @@ fn finalizers(object: &Value, old: Option<&Value>, path: &FieldPath, errors: &mu
         for detail in name::qualified_name(finalizer) {
             errors.push(FieldError::invalid(&path, *finalizer, detail));
         }
-        if !finalizer.contains('/') && !PLAIN_FINALIZERS.contains(finalizer) {
+        if name::qualified_name(finalizer).is_empty()
+            && !finalizer.contains('/')
+            && !PLAIN_FINALIZERS.contains(finalizer)
+        {
             errors.push(FieldError::invalid(
                 &path.index(index),
                 *finalizer,
@@ -279,8 +292,8 @@ fn finalizers(object: &Value, old: Option<&Value>, path: &FieldPath, errors: &mu
 fn owners(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
     let path = path.child("ownerReferences");
     let mut controllers = Vec::new();
-    for (index, owner) in meta::owner_references(object).iter().enumerate() {
-        let at = path.index(index);
+    for owner in &meta::owner_references(object) {
+        let at = &path;
         for (field, value, what) in [
             (
                 "apiVersion",
@@ -297,7 +310,7 @@ fn owners(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
         }
         if (owner.api_version.as_str(), owner.kind.as_str()) == ("v1", "Event") {
             errors.push(FieldError::invalid(
-                &at,
+                at,
                 "/v1, Kind=Event",
                 "/v1, Kind=Event is disallowed from being an owner",
             ));

@@ -80,7 +80,7 @@ async fn attempt(
     mut object: Value,
     entry: &Entry,
 ) -> Result<Value, CommitError> {
-    let before = object.clone();
+    let mut before = object.clone();
     finalizers_for(&mut object, options.propagation);
     let grace = grace_period(call.kind, options, &object);
     mark(call, &mut object, grace);
@@ -105,7 +105,12 @@ async fn attempt(
     let dry_run = options.dry_run || call.options.dry_run;
     if gone {
         if !dry_run {
-            pipeline::commit(call, call.name, Precondition::At(entry.modified), None).await?;
+            let at = Precondition::At(entry.modified);
+            let committed = pipeline::commit(call, call.name, at, None).await?;
+            // What is shown of it carries the revision of its end.
+            for shown in [&mut object, &mut before] {
+                meta::set_resource_version(shown, Some(&committed.revision.0.to_string()));
+            }
         }
         // A Pod is shown as it ends, others as they were.
         return Ok(removed(

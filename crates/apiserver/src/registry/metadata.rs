@@ -120,7 +120,10 @@ pub(super) fn on_update(kind: &Kind, object: &mut Value, old: &Value) {
     }
     if kind.behaviour.generation {
         let before = meta::generation(old).unwrap_or(0);
-        let changed = spec_changed(kind, object, old);
+        // A Deployment's annotations are copied to what it makes, so they count as its specification.
+        let copied =
+            kind.is("apps", "deployments") && meta::annotations(object) != meta::annotations(old);
+        let changed = copied || spec_changed(kind, object, old);
         meta::set_generation(
             object,
             Some(if changed { before + 1 } else { before.max(1) }),

@@ -139,7 +139,15 @@ async fn resource(
         .get(&info.group, &info.version, &info.resource)
         .cloned();
     match kind {
-        Some(kind) => resources::serve(inner, &kind, &routed, body).await,
+        Some(kind) => {
+            let mut response = resources::serve(inner, &kind, &routed, body).await?;
+            let warning = kind
+                .crd
+                .as_ref()
+                .and_then(|crd| crd.deprecation_warning.clone());
+            respond::warn(&mut response, warning.into_iter().collect());
+            Ok(response)
+        }
         None => Err(ApiError::unknown_resource()),
     }
 }

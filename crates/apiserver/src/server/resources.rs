@@ -48,16 +48,21 @@ pub(super) async fn serve(
     if routed.info.verb == "watch" {
         return watch(inner, kind, routed).await;
     }
-    let _place = inner.enter()?;
+    let _place = inner.enter().await?;
     if kind.behaviour.is_virtual {
         return virtual_kind(inner, kind, routed, body).await;
     }
     match routed.info.subresource.as_str() {
         "" => main(inner, kind, routed, body).await,
         _ if !routed.info.tail.is_empty() => Err(ApiError::unknown_resource()),
-        "status" | "scale" if kind.is_crd() && routed.info.verb == "create" => Err(
-            ApiError::method_not_supported(&kind.group_resource(), "create"),
-        ),
+        "status" | "scale"
+            if kind.is_crd() && !matches!(routed.info.verb, "get" | "update" | "patch") =>
+        {
+            Err(ApiError::method_not_supported(
+                &kind.group_resource(),
+                routed.info.verb,
+            ))
+        }
         "status" if kind.behaviour.status => writable(inner, kind, routed, body).await,
         "scale" if kind.subresources.iter().any(|s| s.name == "scale") => {
             scale(inner, kind, routed, body).await

@@ -5,6 +5,7 @@ mod binding;
 mod eviction;
 mod fields;
 mod namespace;
+mod node_ports;
 mod pod;
 mod pod_defaults;
 mod pod_validate;
@@ -14,6 +15,7 @@ mod service;
 mod service_validate;
 mod small;
 mod volumes;
+mod workloads;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,6 +44,20 @@ pub(crate) fn builtin(service_cidr: &str) -> Result<Strategies, String> {
         ("events.k8s.io", "events", Arc::new(small::Event)),
         ("coordination.k8s.io", "leases", Arc::new(small::Lease)),
         ("policy", "poddisruptionbudgets", Arc::new(small::Budget)),
+        ("apps", "deployments", Arc::new(workloads::Workload)),
+        ("apps", "replicasets", Arc::new(workloads::Workload)),
+        ("apps", "statefulsets", Arc::new(workloads::Workload)),
+        ("apps", "daemonsets", Arc::new(workloads::Workload)),
+        (
+            "networking.k8s.io",
+            "networkpolicies",
+            Arc::new(workloads::NetworkPolicy),
+        ),
+        (
+            "discovery.k8s.io",
+            "endpointslices",
+            Arc::new(workloads::EndpointSlice),
+        ),
         (
             "scheduling.k8s.io",
             "priorityclasses",

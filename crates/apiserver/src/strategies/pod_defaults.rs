@@ -39,6 +39,22 @@ pub(super) fn complete(object: &mut Value) {
     tolerations(spec);
 }
 
+/// The same for the template of a workload, which gets no tolerations: Pods get those when they are made.
+pub(super) fn complete_template(template: &mut Value) {
+    if let Some(map) = template.as_object_mut() {
+        map.entry("metadata").or_insert_with(|| json!({}));
+    }
+    let tolerations = template.pointer("/spec/tolerations").cloned();
+    complete(template);
+    if let Some(spec) = child(template, "spec") {
+        match tolerations {
+            Some(given) => spec.insert("tolerations".to_owned(), given),
+            None => spec.remove("tolerations"),
+        };
+        spec.remove("enableServiceLinks");
+    }
+}
+
 fn container(container: &mut Map<String, Value>, host_network: bool) {
     default_text(container, "terminationMessagePath", "/dev/termination-log");
     default_text(container, "terminationMessagePolicy", "File");

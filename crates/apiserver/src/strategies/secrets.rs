@@ -180,6 +180,27 @@ impl Strategy for Secret {
                 errors.push(FieldError::required(&FieldPath::new("data").key(key), ""));
             }
         }
+        let json_key = match ty {
+            "kubernetes.io/dockerconfigjson" => ".dockerconfigjson",
+            "kubernetes.io/dockercfg" => ".dockercfg",
+            _ => "",
+        };
+        if let Some(value) = object
+            .get("data")
+            .and_then(|d| d.get(json_key))
+            .and_then(Value::as_str)
+            && STANDARD
+                .decode(value)
+                .ok()
+                .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+                .is_none()
+        {
+            errors.push(FieldError::invalid(
+                &FieldPath::new("data").key(json_key),
+                "<secret contents redacted>",
+                "it is not JSON",
+            ));
+        }
         if ty == "kubernetes.io/service-account-token"
             && apimachinery::meta::annotation(object, "kubernetes.io/service-account.name")
                 .unwrap_or_default()

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::address::Range;
 use super::fields::{child, default, default_text, text};
-use super::service_validate;
+use super::{node_ports, service_validate};
 use crate::strategy::{Context, Strategy};
 
 pub(super) struct Service {
@@ -64,6 +64,30 @@ fn defaults(object: &mut Value) {
 fn set_address(spec: &mut Map<String, Value>, address: &str) {
     spec.insert("clusterIP".to_owned(), Value::from(address));
     spec.insert("clusterIPs".to_owned(), json!([address]));
+}
+
+/// A client that leaves node ports out means those that are there.
+fn keep_node_ports(object: &mut Value, old: &Value) {
+    if !matches!(text(object, "/spec/type"), "NodePort" | "LoadBalancer") {
+        return;
+    }
+    for port in object
+        .pointer_mut("/spec/ports")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        let same = |other: &&Value| {
+            other.get("port") == port.get("port") && other.get("protocol") == port.get("protocol")
+        };
+        let kept = super::fields::list(old, "/spec/ports")
+            .find(same)
+            .and_then(|p| p.get("nodePort"))
+            .cloned();
+        if let (Some(kept), Some(map)) = (kept, port.as_object_mut()) {
+            default(map, "nodePort", kept);
+        }
+    }
 }
 
 impl Service {
@@ -134,6 +158,7 @@ impl Strategy for Service {
     async fn prepare_create(&self, cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
         defaults(object);
         self.allocate(cx, object).await?;
+        node_ports::allocate(cx, object).await?;
         object["status"] = json!({"loadBalancer": {}});
         Ok(())
     }
@@ -166,6 +191,9 @@ impl Strategy for Service {
         if was_external && !is_external {
             self.allocate(cx, object).await?;
         }
+        keep_node_ports(object, old);
+        node_ports::allocate(cx, object).await?;
+
         Ok(())
     }
 

@@ -71,6 +71,19 @@ impl Strategy for Node {
 
 #[async_trait]
 impl Strategy for Event {
+    async fn prepare_create(&self, cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
+        if let Some(map) = object
+            .as_object_mut()
+            .filter(|_| cx.kind.group().is_empty())
+        {
+            map.entry("eventTime").or_insert(Value::Null);
+            for key in ["reportingComponent", "reportingInstance"] {
+                default(map, key, "");
+            }
+        }
+        Ok(())
+    }
+
     async fn validate(
         &self,
         cx: &Context<'_>,

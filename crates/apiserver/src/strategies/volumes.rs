@@ -155,13 +155,14 @@ impl Strategy for Claim {
 
 #[async_trait]
 impl Strategy for Volume {
-    async fn prepare_create(&self, _cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
+    async fn prepare_create(&self, cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
         protect(object, "kubernetes.io/pv-protection");
+        let now = apimachinery::time::format_time(cx.now);
         if let Some(spec) = child(object, "spec") {
             default_text(spec, "persistentVolumeReclaimPolicy", "Retain");
             default_text(spec, "volumeMode", "Filesystem");
         }
-        object["status"] = json!({"phase": "Pending"});
+        object["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now});
         Ok(())
     }
 
