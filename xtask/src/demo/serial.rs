@@ -80,7 +80,7 @@ fn find(text: &[u8], mark: &[u8]) -> Option<usize> {
 
 /// The name of the Pod once its log is there.
 async fn launcher_pod(ferrovirt: &Ferrovirt, vm: &str) -> String {
-    let label = format!("--selector=kubevirt.io=virt-launcher,vm.kubevirt.io/name={vm}");
+    let label = format!("--selector=kubevirt.io=virt-launcher,vmi.kubevirt.io/id={vm}");
     let mut again = tokio::time::interval(AGAIN);
     loop {
         again.tick().await;
