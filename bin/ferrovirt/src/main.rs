@@ -1,2 +1,7 @@
-//! The `ferrovirt` binary.
-fn main() {}
+//! The `ferrovirt` binary. By the name it is called, it is `virtctl`, `kubectl-virt` or `bmctl` too.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    app::main()
+}

@@ -1,1 +1,32 @@
-//! Under construction.
+//! Composition: builds a running system from its command line.
+//!
+//! ```text
+//!  ferrovirt up ─► data directory, store, CA ─► API server ─► client of it, in this process
+//!                                                   │              │
+//!                                    TLS listener ──┘              ├─ engine: garbage, namespaces, scheduler, volumes, node runtime
+//!                                                                  ├─ controllers: VMRuntime, VM, VMI, DataVolume
+//!                                                                  └─ node agent
+//!  ferrovirt launcher | importer | guest-console-log ─► one workload, in its Pod
+//!  everything else ─► crate `cli`
+//! ```
+//!
+//! This crate alone names both sides: what is special about the platform's kinds enters the API
+//! server here, as strategies ([`admission`]) and subresources ([`subresources`]).
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
+
+mod admission;
+mod args;
+mod data_dir;
+mod kubeconfig;
+mod platform;
+mod subresources;
+mod up;
+mod workload;
+
+use std::process::ExitCode;
+
+/// The entry point: `argv[0]` selects the verbs (`virtctl`, `kubectl-virt`, `bmctl`, else all).
+#[must_use]
+pub fn main() -> ExitCode {
+    args::main()
+}

@@ -1,0 +1,337 @@
+//! `ferrovirt up`: the platform on this host, in the foreground.
+//!
+//! ```text
+//! data dir ─► store ─► CA ─► API server ─► kinds, switch, class, node ─► controllers ─► `ready`
+//!                                                                            │
+//!                           (behind it) what this node can do ─► node agent ─┘
+//! SIGTERM, SIGINT ─► controllers stop ─► connections drain ─► store closes. Guests stay.
+//! ```
+//!
+//! Invariant: `ready` is printed once, when requests are answered and everything acts on them. Any
+//! moment is a good one to be killed at: what runs is found again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use apiserver::{ApiServer, Config};
+use authz::User;
+use engine::noderuntime::{self, NodeFacts};
+use kube::Client;
+use pki::{Authority, ServiceAccountKeys};
+use store::log::LogStore;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::data_dir::{self, DataDir};
+use crate::{admission, kubeconfig, platform, subresources};
+
+/// Lifetime of the server's certificate; it is issued again at a start in its last third.
+const SERVER_CERTIFICATE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Lifetime of the administrator's certificate.
+const ADMIN_CERTIFICATE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long everything may take to stop.
+const STOP: Duration = Duration::from_secs(10);
+/// How often a node that could not be asked what it can do is asked again.
+const ASK_NODE_AGAIN: Duration = Duration::from_secs(10);
+
+/// Options of `ferrovirt up`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  ferrovirt up\n  ferrovirt up --data-dir /tmp/fv --listen 127.0.0.1:0 --kubeconfig /tmp/fv/kubeconfig\n\nPrints one line beginning with `ready` once requests are answered. SIGTERM stops the control plane; guests go on running and are found again at the next start.\nLogs go to standard error; FERROVIRT_LOG sets their level (info, debug, ...)."
+)]
+pub(crate) struct UpOptions {
+    /// Where everything is kept.
+    #[arg(long, value_name = "DIR", default_value = data_dir::DEFAULT)]
+    data_dir: PathBuf,
+    /// Address and port of the API; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:6443")]
+    listen: SocketAddr,
+    /// Where the administrator's kubeconfig is written; in the data directory if not given.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Name of this node; the host's name if not given.
+    #[arg(long, value_name = "NAME")]
+    node_name: Option<String>,
+    /// Static tokens, in kube-apiserver's format: token,user,uid[,"group1,group2"].
+    #[arg(long, value_name = "CSV")]
+    token_auth_file: Option<PathBuf>,
+}
+
+/// Runs the platform until it is told to stop.
+pub(crate) fn main(options: UpOptions) -> ExitCode {
+    let started = Instant::now();
+    if let Err(error) = telemetry::log_to_stderr("info") {
+        eprintln!("ferrovirt: {error}");
+        return ExitCode::from(2);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime");
+    let outcome = runtime.and_then(|runtime| {
+        let outcome = runtime.block_on(Box::pin(up(options, started)));
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        outcome
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ferrovirt: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn up(options: UpOptions, started: Instant) -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        anyhow::bail!(
+            "`ferrovirt up` needs root: it makes network namespaces, control groups and processes of another user"
+        );
+    }
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let data = DataDir::prepare(&options.data_dir)?;
+    let node = node_name(options.node_name.as_deref())?;
+    let opened = LogStore::open(data.store(), store::log::Options::default())
+        .with_context(|| format!("opening the store in {}", data.store().display()))?;
+    let authority = Authority::load_or_create(data.pki()).context("opening the CA")?;
+    let keys = ServiceAccountKeys::load_or_create(data.pki())
+        .context("opening the service-account keys")?;
+
+    let late_client = subresources::LateClient::default();
+    let mut config = Config::new(Arc::new(opened), Arc::new(keys));
+    config.strategies = admission::strategies();
+    config.subresources = subresources::all(data.path().to_owned(), &late_client);
+    if let Some(file) = &options.token_auth_file {
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        config.static_tokens = apiserver::parse_token_file(&text)
+            .map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
+    }
+    let server = ApiServer::new(config)
+        .await
+        .context("starting the API server")?;
+
+    let listener = TcpListener::bind(options.listen).await.with_context(|| {
+        format!(
+            "listening on {}: is another platform running?",
+            options.listen
+        )
+    })?;
+    let address = listener.local_addr().context("finding the port")?;
+    let tls = tls_config(&authority, address.ip(), &node)?;
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let serving = tokio::spawn(apiserver::serve(
+        server.clone(),
+        listener,
+        tls,
+        stop.child_token(),
+    ));
+
+    let user = User::new(platform::USER, &["system:masters"]);
+    let client = Client::new(server.as_user(user), "default");
+    let _ = late_client.set(client.clone());
+    platform::install(&client).await?;
+    let controllers = stop.child_token();
+    run_everything(&client, &data, &node, &authority, &controllers, &tasks).await?;
+
+    let kubeconfig = write_kubeconfig(&options, &data, &authority, address)?;
+    println!(
+        "ready url=https://{address} kubeconfig={} in {} ms",
+        kubeconfig.display(),
+        started.elapsed().as_millis()
+    );
+    info!(node, data_dir = %data.path().display(), "the platform is up");
+
+    let mut serving = serving;
+    tokio::select! {
+        _ = terminate.recv() => info!("SIGTERM: stopping; guests go on running"),
+        _ = interrupt.recv() => info!("SIGINT: stopping; guests go on running"),
+        ended = &mut serving => {
+            ended.context("the API server's listener panicked")?.context("accepting connections")?;
+        }
+    }
+    controllers.cancel();
+    tasks.close();
+    if tokio::time::timeout(STOP, tasks.wait()).await.is_err() {
+        warn!(left = tasks.len(), "components are cut at shutdown");
+    }
+    stop.cancel();
+    server.stop();
+    if !serving.is_finished() {
+        let _ = tokio::time::timeout(STOP, serving).await;
+    }
+    Ok(())
+}
+
+fn node_name(given: Option<&str>) -> anyhow::Result<String> {
+    let name = match given {
+        Some(name) => name.to_owned(),
+        None => rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .to_lowercase(),
+    };
+    let problems = apimachinery::name::dns1123_subdomain(&name);
+    anyhow::ensure!(
+        problems.is_empty(),
+        "the node name {name:?} cannot be used ({}); choose one with --node-name",
+        problems.join("; ")
+    );
+    Ok(name)
+}
+
+fn tls_config(
+    authority: &Authority,
+    ip: IpAddr,
+    node: &str,
+) -> anyhow::Result<rustls::ServerConfig> {
+    let names = [
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        node,
+    ]
+    .map(str::to_owned);
+    let mut ips = vec![
+        IpAddr::from([127, 0, 0, 1]),
+        IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+    ];
+    if !ip.is_unspecified() && !ips.contains(&ip) {
+        ips.push(ip);
+    }
+    let pair = authority
+        .server_on_disk("apiserver", &names, &ips, SERVER_CERTIFICATE)
+        .context("issuing the API server's certificate")?;
+    authority.server_config(&pair).context("setting TLS up")
+}
+
+fn write_kubeconfig(
+    options: &UpOptions,
+    data: &DataDir,
+    authority: &Authority,
+    address: SocketAddr,
+) -> anyhow::Result<PathBuf> {
+    let admin = authority
+        .client_on_disk(
+            "admin",
+            "kubernetes-admin",
+            &["system:masters".to_owned()],
+            ADMIN_CERTIFICATE,
+        )
+        .context("issuing the administrator's certificate")?;
+    let reachable = match address.ip() {
+        ip if ip.is_unspecified() => SocketAddr::new(IpAddr::from([127, 0, 0, 1]), address.port()),
+        _ => address,
+    };
+    let text = kubeconfig::render(&format!("https://{reachable}"), authority.ca_pem(), &admin);
+    let path = options
+        .kubeconfig
+        .clone()
+        .unwrap_or_else(|| data.kubeconfig());
+    pki::write_atomic(&path, text.as_bytes(), 0o600)
+        .with_context(|| format!("writing {}", path.display()))?;
+    Ok(path)
+}
+
+/// Starts every component; returns when each is watching.
+async fn run_everything(
+    client: &Client,
+    data: &DataDir,
+    node: &str,
+    authority: &Authority,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> anyhow::Result<()> {
+    let version = concat!("v", env!("CARGO_PKG_VERSION"));
+    let facts = NodeFacts::read(node, data.path(), version, controllers::TAINT)
+        .context("reading the facts of this host")?;
+    noderuntime::register(client, &facts).await?;
+    let user = (
+        u32::try_from(controllers::RUN_AS)?,
+        u32::try_from(controllers::RUN_AS)?,
+    );
+    let c = || client.clone();
+    let s = || stop.child_token();
+
+    let resources = engine::resources::discover(c(), s());
+    tasks.spawn(engine::garbage::run(c(), resources.clone(), s()));
+    tasks.spawn(engine::namespaces::run(c(), resources, s()));
+    tasks.spawn(engine::events::run(c(), s()));
+    let ca = authority.ca_pem().to_owned();
+    tasks.spawn(engine::service_accounts::run(c(), ca, s()));
+    tasks.spawn(engine::scheduler::run(c(), s()));
+    let volumes = engine::provisioner::Config {
+        root: data.volumes(),
+        node: node.to_owned(),
+        owner: user,
+    };
+    tasks.spawn(engine::provisioner::run(c(), volumes, s()));
+    let pods = noderuntime::Config {
+        node: node.to_owned(),
+        data_dir: data.path().to_owned(),
+        image: controllers::IMAGE.to_owned(),
+        user,
+        // What is running, whatever has become of the file meanwhile: launchers match their agent.
+        executable: PathBuf::from("/proc/self/exe"),
+        verbs: &["launcher", "importer"],
+    };
+    tasks.spawn(noderuntime::run(c(), pods, s()));
+    tasks.spawn(noderuntime::heartbeat(c(), facts, s()));
+
+    let runtime = controllers::runtime::follow(c(), s());
+    tasks.spawn(controllers::vmruntime::run(c(), s()));
+    tasks.spawn(controllers::vm::run(c(), runtime.clone(), s()));
+    tasks.spawn(controllers::vmi::run(c(), runtime.clone(), s()));
+    tasks.spawn(controllers::datavolume::run(c(), runtime.clone(), s()));
+    let agent = node::Config {
+        node: node.to_owned(),
+        pods_dir: data.pods(),
+        labels: node::NodeLabels {
+            schedulable: controllers::vmi::SCHEDULABLE_LABEL,
+            kvm: controllers::vmi::KVM_LABEL,
+            finding: controllers::vmi::KVM_ANNOTATION,
+        },
+        user,
+    };
+    tasks.spawn(run_agent(c(), data.clone(), agent, runtime, s()));
+    Ok(())
+}
+
+/// Finds out what this node can do, says so, and takes VMs. Not part of being ready: the probe runs
+/// guest code against a clock.
+async fn run_agent(
+    client: Client,
+    data: DataDir,
+    config: node::Config,
+    runtime: controllers::runtime::Runtime,
+    stop: CancellationToken,
+) {
+    let found = loop {
+        let asked = async {
+            let found = node::discover(data.path()).await?;
+            node::publish(&client, &config.node, config.labels, &found).await?;
+            anyhow::Ok(found)
+        };
+        match asked.await {
+            Ok(found) => break found,
+            Err(e) => error!("this node takes no VMs yet: {e:#}"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(ASK_NODE_AGAIN) => {}
+        }
+    };
+    let policy = move || runtime.borrow().emulation;
+    node::run(client, config, found, policy, stop).await;
+}
