@@ -34,7 +34,7 @@ pub struct Config {
     pub issuer: String,
     /// Audience of a token when none is asked for.
     pub audience: String,
-    /// Range of Service addresses, first three octets of a /24 and so on in CIDR form.
+    /// Range of Service addresses, an IPv4 CIDR such as `10.96.0.0/12`.
     pub service_cidr: String,
     /// Version of the product, shown in `/version` behind `+`.
     pub product: String,

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use apimachinery::jsonpath::JsonPath;
 use apimachinery::meta;
-use schema::Schema;
 use serde_json::{Value, json};
 
 use crate::kinds::{
-    Behaviour, Column, CrdDetails, Kind, PrinterColumn, Scale, SchemaSource, SubresourceInfo,
-    version_order,
+    Behaviour, Column, CrdDetails, CrdSchema, Kind, PrinterColumn, Scale, SchemaSource,
+    SubresourceInfo, version_order,
 };
 
 const VERBS: &[&str] = &[
@@ -39,7 +38,7 @@ fn strings(value: &Value, pointer: &str) -> Vec<String> {
         .collect()
 }
 
-/// The kinds that a CRD defines. A version whose schema cannot be used is left out with a message.
+/// The kinds that a CRD defines.
 pub(super) fn kinds(crd: &Value) -> Vec<Arc<Kind>> {
     let versions = crd
         .pointer("/spec/versions")
@@ -54,23 +53,16 @@ pub(super) fn kinds(crd: &Value) -> Vec<Arc<Kind>> {
     versions
         .iter()
         .filter(|v| v.get("served") == Some(&Value::Bool(true)))
-        .filter_map(|version| kind(crd, version, storage))
+        .map(|version| kind(crd, version, storage))
         .map(Arc::new)
         .collect()
 }
 
-fn kind(crd: &Value, version: &Value, storage: &str) -> Option<Kind> {
+fn kind(crd: &Value, version: &Value, storage: &str) -> Kind {
     let name = text(version, "/name");
     let empty = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let document = version.pointer("/schema/openAPIV3Schema").unwrap_or(&empty);
-    let schema = match Schema::parse(document) {
-        Ok(schema) => schema,
-        Err(errors) => {
-            let crd = meta::name(crd).unwrap_or_default();
-            tracing::error!(crd, version = name, first = ?errors.first().map(ToString::to_string), "the schema of a stored CRD is not structural; the version is not served");
-            return None;
-        }
-    };
+    let schema = CrdSchema::new(document);
     let status = version
         .pointer("/subresources/status")
         .is_some_and(Value::is_object);
@@ -105,7 +97,7 @@ fn kind(crd: &Value, version: &Value, storage: &str) -> Option<Kind> {
         }
     };
     let kind_name = text(crd, "/spec/names/kind");
-    Some(Kind {
+    Kind {
         group: group.to_owned(),
         version: name.to_owned(),
         kind: kind_name.to_owned(),
@@ -135,7 +127,7 @@ fn kind(crd: &Value, version: &Value, storage: &str) -> Option<Kind> {
             deprecation_warning: deprecated.then_some(warning),
             terminating: meta::is_deleting(crd),
         })),
-    })
+    }
 }
 
 /// The warning for a deprecated version, with the version to use instead if there is a better one.

@@ -35,6 +35,13 @@ pub(super) fn crd(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     protected(object, &mut errors);
     versions(object, &spec.child("versions"), &mut errors);
     conversion(object, &spec.child("conversion"), &mut errors);
+    if object.pointer("/spec/preserveUnknownFields") == Some(&Value::Bool(true)) {
+        errors.push(FieldError::invalid(
+            &spec.child("preserveUnknownFields"),
+            true,
+            "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
+        ));
+    }
     if let Some(old) = old {
         immutable(object, old, &mut errors);
         stored(object, &mut errors);

@@ -47,7 +47,7 @@ fn doc(kind: &Kind) -> KindDoc {
         namespaced: kind.namespaced,
         verbs: kind.verbs.iter().map(|v| (*v).to_owned()).collect(),
         schema: match &kind.schema {
-            SchemaSource::Crd(schema) => Some(Arc::clone(schema)),
+            SchemaSource::Crd(schema) => Some(schema.get()),
             SchemaSource::Builtin => None,
         },
         subresources: kind

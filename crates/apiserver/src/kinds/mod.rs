@@ -6,11 +6,13 @@
 //! ```
 
 mod builtin;
+mod crd_schema;
 mod model;
 mod set;
 mod tables;
 
 pub(crate) use builtin::builtin;
+pub(crate) use crd_schema::CrdSchema;
 pub use model::Kind;
 pub(crate) use model::{
     Behaviour, Column, CrdDetails, PrinterColumn, Scale, SchemaSource, SubresourceInfo,

@@ -6,6 +6,8 @@ use apimachinery::gvk::{GroupKind, GroupResource, GroupVersionKind};
 use apimachinery::jsonpath::JsonPath;
 use schema::Schema;
 
+use super::CrdSchema;
+
 /// Verbs of a resource.
 pub(crate) type Verbs = &'static [&'static str];
 
@@ -67,7 +69,7 @@ pub(crate) enum SchemaSource {
     /// The generated definitions; parsed when first needed.
     Builtin,
     /// The structural schema of a CRD's version.
-    Crd(Arc<Schema>),
+    Crd(Arc<CrdSchema>),
 }
 
 /// What a CRD says beyond names and schema.
@@ -181,7 +183,7 @@ impl Kind {
     pub(crate) fn schema(&self) -> Option<Arc<Schema>> {
         match &self.schema {
             SchemaSource::Builtin => schema::builtin::schema(&self.gvk()),
-            SchemaSource::Crd(schema) => Some(Arc::clone(schema)),
+            SchemaSource::Crd(schema) => Some(schema.get()),
         }
     }
 

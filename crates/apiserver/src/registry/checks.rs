@@ -61,7 +61,17 @@ pub(super) fn type_of(call: &Call<'_>, object: &mut Value) -> Result<(), ApiErro
     map.insert("apiVersion".to_owned(), Value::String(api_version));
     map.insert("kind".to_owned(), Value::String(kind.kind.clone()));
     match map.get("metadata") {
-        Some(Value::Object(_)) => Ok(()),
+        Some(Value::Object(_)) => {
+            let mut errors = Vec::new();
+            types(object, &FieldPath::new("metadata"), &mut errors);
+            match errors.first() {
+                None => Ok(()),
+                Some(error) => Err(ApiError::bad_request(format!(
+                    "{} in version {:?} cannot be handled as a {}: {error}",
+                    kind.kind, kind.version, kind.kind
+                ))),
+            }
+        }
         None | Some(Value::Null) => {
             map.insert("metadata".to_owned(), Value::Object(serde_json::Map::new()));
             Ok(())
@@ -105,10 +115,6 @@ pub(super) fn place(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError>
 pub(super) fn metadata(call: &Call<'_>, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let path = FieldPath::new("metadata");
     let mut errors = Vec::new();
-    types(object, &path, &mut errors);
-    if !errors.is_empty() {
-        return errors;
-    }
     if old.is_none() {
         names(call, object, &path, &mut errors);
     }
@@ -188,9 +194,9 @@ fn names(call: &Call<'_>, object: &Value, path: &FieldPath, errors: &mut Vec<Fie
             &path.child("name"),
             "name or generateName is required",
         )),
-        Some(_) if generated(call, object, path, errors) => {}
 
         Some(given) => {
+            generated(call, object, path, errors);
             let path = path.child("name");
             for detail in name_rule(call)(given) {
                 errors.push(FieldError::invalid(&path, given, detail));
@@ -199,26 +205,19 @@ fn names(call: &Call<'_>, object: &Value, path: &FieldPath, errors: &mut Vec<Fie
     }
 }
 
-/// A name made from a bad `generateName` is the fault of the latter. True when it was.
-fn generated(
-    call: &Call<'_>,
-    object: &Value,
-    path: &FieldPath,
-    errors: &mut Vec<FieldError>,
-) -> bool {
+/// A name made from a bad `generateName` is the fault of the latter too.
+fn generated(call: &Call<'_>, object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
     let Some(base) = meta::generate_name(object) else {
-        return false;
+        return;
     };
     // What follows the base is well formed, so a dash at its end is no fault.
-    let details = name_rule(call)(base.trim_end_matches('-'));
-    for detail in &details {
+    for detail in name_rule(call)(base.trim_end_matches('-')) {
         errors.push(FieldError::invalid(
             &path.child("generateName"),
             base,
-            detail.clone(),
+            detail,
         ));
     }
-    !details.is_empty()
 }
 
 fn labels(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {

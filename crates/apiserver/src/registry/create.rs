@@ -54,9 +54,6 @@ pub(super) async fn create_proposed(
     }
     let generated = meta::name(&object).is_none() && meta::generate_name(&object).is_some();
     metadata::generate(&mut object);
-    if !proposal.applied {
-        pipeline::manage(call, &mut object, None)?;
-    }
     // Whoever chooses an address holds this until the choice is committed.
     let _guard = if call.kind.is("", "services") {
         Some(call.registry.address_lock.lock().await)
@@ -67,6 +64,9 @@ pub(super) async fn create_proposed(
     let cx = call.context(Operation::Create, &name);
     for strategy in call.registry.strategies(call.kind) {
         strategy.prepare_create(&cx, &mut object).await?;
+    }
+    if !proposal.applied {
+        pipeline::manage(call, &mut object, None)?;
     }
     pipeline::judge(call, &object, None, errors).await?;
     if call.options.dry_run {

@@ -21,7 +21,9 @@ pub(crate) struct Outcome {
 }
 
 /// Replaces the object by a request body (PUT).
-pub(crate) async fn replace(call: &Call<'_>, decoded: Decoded) -> Result<Outcome, ApiError> {
+pub(crate) async fn replace(call: &Call<'_>, mut decoded: Decoded) -> Result<Outcome, ApiError> {
+    // What is no object of the kind is refused whether or not there is something to replace.
+    checks::type_of(call, &mut decoded.value)?;
     update(
         call,
         &Replace(
@@ -149,13 +151,19 @@ async fn attempt(
     )?;
     separate_status(call, &mut object, &old);
     metadata::on_update(call.kind, &mut object, &old);
-    if !proposal.applied {
-        pipeline::manage(call, &mut object, Some(&old))?;
-    }
+    // Whoever chooses an address holds this until the choice is committed.
+    let _guard = if call.kind.is("", "services") {
+        Some(call.registry.address_lock.lock().await)
+    } else {
+        None
+    };
     meta::set_resource_version(&mut object, meta::resource_version(&old));
     let cx = call.context(Operation::Update, call.name);
     for strategy in call.registry.strategies(call.kind) {
         strategy.prepare_update(&cx, &mut object, &old).await?;
+    }
+    if !proposal.applied {
+        pipeline::manage(call, &mut object, Some(&old))?;
     }
     errors.retain(|_| call.subresource.is_empty());
     pipeline::judge(call, &object, Some(&old), errors).await?;

@@ -180,6 +180,12 @@ impl Strategy for Secret {
                 errors.push(FieldError::required(&FieldPath::new("data").key(key), ""));
             }
         }
+        let has = |key: &str| object.get("data").is_some_and(|d| d.get(key).is_some());
+        if ty == "kubernetes.io/basic-auth" && !has("username") && !has("password") {
+            for key in ["username", "password"] {
+                errors.push(FieldError::required(&FieldPath::new("data").key(key), ""));
+            }
+        }
         let json_key = match ty {
             "kubernetes.io/dockerconfigjson" => ".dockerconfigjson",
             "kubernetes.io/dockercfg" => ".dockercfg",

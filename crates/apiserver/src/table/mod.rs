@@ -1,8 +1,10 @@
 //! Tables and partial objects: what `kubectl get` and metadata clients ask for.
 
+mod builtin;
 mod cells;
 mod columns;
 mod pods;
+mod rows;
 
 use apimachinery::meta::{self, ListMeta};
 use apimachinery::table::human_duration;
@@ -109,7 +111,7 @@ fn row(kind: &Kind, object: Value, include: IncludeObject, beta: bool, now: Time
             );
             cells
         }
-        None => columns::cells(kind, &object, now),
+        None => builtin::cells(kind, &object, now),
     };
     let mut row = Map::new();
     row.insert("cells".to_owned(), Value::Array(cells));
