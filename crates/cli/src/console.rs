@@ -37,7 +37,7 @@ use crate::power::{Machine, path};
 use crate::progress::{Display, follow};
 use crate::session::Session;
 use crate::terminal::RawMode;
-use crate::until::{Until, Waited, reason, until};
+use crate::until::{Until, Waited, gist, reason, until};
 
 const PROTOCOL: &str = "plain.kubevirt.io";
 /// Ctrl+], which is also Ctrl+5.
@@ -157,9 +157,9 @@ async fn running(session: &Session, name: &str, timeout: Duration) -> Result<(),
         {
             now.push_str(&format!(" (start it with `ferrovirt start {name}`)"));
         }
-        if now != said && !state.is_met(Some(object)) {
+        if gist(&now) != said && !state.is_met(Some(object)) {
             display.say(&format!("Waiting for {name} to run: {now}"));
-            said = now;
+            said = gist(&now);
         }
     };
     let place = (session.namespace.as_str(), name);

@@ -142,9 +142,7 @@ impl Ask<'_> {
         self.pages(TABLE, |page| pages.push(page)).await?;
         let mut whole: Option<Table> = None;
         for page in pages {
-            let table: Table = serde_json::from_value(page).map_err(|e| {
-                Error::Refused(format!("{}: the server gave no table: {e}", self.doing()))
-            })?;
+            let table = table_of(page, &self.doing())?;
             match &mut whole {
                 None => whole = Some(table),
                 Some(whole) => {
@@ -155,6 +153,20 @@ impl Ask<'_> {
         }
         whole.ok_or_else(|| Error::Refused(format!("{}: no answer", self.doing())))
     }
+}
+
+/// A table; the later ones of a watch have `null` for their columns, as Go writes an empty list.
+fn table_of(mut value: Value, doing: &str) -> Result<Table, Error> {
+    if let Some(fields) = value.as_object_mut() {
+        for list in ["columnDefinitions", "rows"] {
+            let field = fields.entry(list).or_insert(Value::Null);
+            if field.is_null() {
+                *field = json!([]);
+            }
+        }
+    }
+    serde_json::from_value(value)
+        .map_err(|e| Error::Refused(format!("{doing}: the server gave no table: {e}")))
 }
 
 async fn tables(
@@ -254,8 +266,7 @@ async fn watch(ask: &Ask<'_>, printer: &mut Printer, revision: String) -> Result
                     return Err(ask.session.failed(doing)(kube::Error::Api(status)));
                 }
             };
-            let table: Table = serde_json::from_value(object)
-                .map_err(|e| Error::Refused(format!("{doing}: the server gave no table: {e}")))?;
+            let table = table_of(object, &doing)?;
             let of_row = table.rows.first().and_then(|r| {
                 let version = r.object.pointer("/metadata/resourceVersion")?;
                 version.as_str().map(str::to_owned)
@@ -346,4 +357,22 @@ fn typed(mut item: Value, resource: &Resource) -> Value {
             .or_insert_with(|| Value::String(resource.kind.clone()));
     }
     item
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_of_a_watch_have_no_columns() {
+        let event = json!({
+            "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": "5"},
+            "columnDefinitions": null,
+            "rows": [{"cells": ["vm1"], "object": {"metadata": {"resourceVersion": "5"}}}],
+        });
+        let table = table_of(event, "watching").unwrap();
+        assert!(table.column_definitions.is_empty());
+        assert_eq!(table.rows.len(), 1);
+        assert!(table_of(json!({"kind": "Status", "rows": 1}), "watching").is_err());
+    }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::limits::{MANIFEST_BYTES, MANIFEST_DOCUMENTS, MANIFEST_FILES};
 
 /// One object and where it stands.
@@ -149,7 +149,7 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Vec<Manifest>, Error> {
         // Lines before it are kept as blanks, so that an error names the line of the file.
         let padded = format!("{}{document}", "\n".repeat(line));
         let value: Value = serde_saphyr::from_str(&padded)
-            .map_err(|e| Error::Refused(format!("{place}: not valid YAML: {}", chain(&e))))?;
+            .map_err(|e| Error::Refused(format!("{place}: not valid YAML: {e}")))?;
         flatten(&place, value, &mut manifests)?;
     }
     Ok(manifests)

@@ -67,6 +67,7 @@ impl Display {
             });
             bar.set_message(format!("importing {}", visible(name)));
             bar.set_position(tenths(percent));
+            self.told.borrow_mut().entry(name.to_owned()).or_default();
         } else if let Some(line) = self.line(name, percent) {
             eprintln!("{line}");
         }
@@ -148,13 +149,16 @@ pub(crate) async fn follow(session: &Session, namespace: &str, display: &Display
             let Ok(volume) = session.get("asking for progress", &path).await else {
                 continue;
             };
-            if let Some(percent) = percent(&volume) {
+            let succeeded = volume
+                .pointer("/status/phase")
+                .is_some_and(|p| p == "Succeeded");
+            // An import that was over before is no news.
+            if let Some(percent) = percent(&volume)
+                && (!succeeded || display.told.borrow().contains_key(&name))
+            {
                 display.show(&name, percent);
             }
-            if volume
-                .pointer("/status/phase")
-                .is_some_and(|p| p == "Succeeded")
-            {
+            if succeeded {
                 display.volumes.borrow_mut().remove(&name);
                 display.finish();
             }

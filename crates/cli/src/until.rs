@@ -190,6 +190,12 @@ pub(crate) fn reason(object: &Value, until: &Until) -> String {
     }
 }
 
+/// What of a reason makes it worth another line: numbers in it only tell of progress.
+pub(crate) fn gist(reason: &str) -> String {
+    let counts = |c: &char| c.is_ascii_digit() || matches!(c, '.' | '%');
+    reason.chars().filter(|c| !counts(c)).collect()
+}
+
 /// How a wait ended.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Waited {

@@ -93,6 +93,10 @@ fn reasons_come_from_status() {
         reason(&vm, &until),
         "Provisioning, VMINotExists: VMI does not exist"
     );
+    assert_eq!(
+        gist("ImportInProgress 12.29%"),
+        gist("ImportInProgress 48.65%")
+    );
     let dv = json!({"status": {"phase": "ImportInProgress"}});
     assert_eq!(reason(&dv, &parse("delete")), "ImportInProgress");
 }

@@ -251,7 +251,7 @@ pub(crate) async fn disable(session: &Session, options: &DisableOptions) -> Resu
         Plan::Refuse => {
             list();
             return Err(Error::Refused(format!(
-                "{doing}: {} VMs exist; nothing was changed\n  delete them first, or pass --force=true to delete them and what belongs to them",
+                "{doing}: VMs exist ({}); nothing was changed\n  delete them first, or pass --force=true to delete them and what belongs to them",
                 machines.len()
             )));
         }

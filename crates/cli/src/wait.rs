@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::output::print;
 use crate::progress::{Display, follow};
 use crate::session::Session;
-use crate::until::{Until, Waited, reason, until};
+use crate::until::{Until, Waited, gist, reason, until};
 
 /// Options of `wait`.
 #[derive(Debug, Args)]
@@ -55,9 +55,9 @@ async fn one(
     let mut seen = |object: &serde_json::Value| {
         display.learn(resource, object);
         let now = reason(object, &options.state);
-        if now != said && !options.state.is_met(Some(object)) {
+        if gist(&now) != said && !options.state.is_met(Some(object)) {
             display.say(&format!("waiting for {}/{name}: {now}", resource.plural));
-            said = now;
+            said = gist(&now);
         }
     };
     let place = (session.namespace.as_str(), name);
