@@ -9,7 +9,14 @@
 //! Each folder: `plan.rs` decides (pure), `mod.rs` observes and applies, `plan_tests.rs` is the manual.
 //! They reach the world only through a [`kube::Client`]; none can tell an embedded engine from a
 //! cluster. Whatever waits says why: in a condition, and once in an Event.
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::needless_pass_by_value,
+        reason = "tests fail by panicking, and their makers take `json!` as it is"
+    )
+)]
 
 pub mod datavolume;
 mod note;

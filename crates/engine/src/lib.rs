@@ -13,7 +13,14 @@
 //!
 //! Every part holds a [`kube::Client`] and nothing else of the control plane: none can tell whether
 //! its API server is in this process.
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::needless_pass_by_value,
+        reason = "tests fail by panicking, and their makers take `json!` as it is"
+    )
+)]
 
 pub mod events;
 pub mod garbage;

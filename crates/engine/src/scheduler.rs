@@ -144,11 +144,10 @@ impl Scheduler {
         let namespaces = self.namespace_labels();
         let mut nodes = self.node_facts(&namespaces);
         for pod in pending {
-            if let Err(error) = self.place(&pod, &namespaces, &mut nodes).await {
-                if !error.is_conflict() && !error.is_gone() {
+            if let Err(error) = self.place(&pod, &namespaces, &mut nodes).await
+                && !error.is_conflict() && !error.is_gone() {
                     warn!("{}", error.chain());
                 }
-            }
         }
     }
 

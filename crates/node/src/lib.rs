@@ -18,7 +18,14 @@
 //!   there is ever opened through a path that the guest's user controls.
 //! - A disk image is raw or what the platform itself has written; its format is never guessed from
 //!   its content, which a guest can choose.
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::needless_pass_by_value,
+        reason = "tests fail by panicking, and their makers take `json!` as it is"
+    )
+)]
 
 mod agent;
 mod capabilities;

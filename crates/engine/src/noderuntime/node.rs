@@ -226,7 +226,7 @@ pub async fn heartbeat(client: Client, facts: NodeFacts, cancel: CancellationTok
         let outcome = async {
             let nodes: Api<Node> = Api::all(client.clone());
             let node = match get_opt(&nodes, &facts.name).await? {
-                Some(node) if beat % STATUS_EVERY != 0 => node,
+                Some(node) if !beat.is_multiple_of(STATUS_EVERY) => node,
                 _ => register(&client, &facts).await?,
             };
             renew(&client, &node).await
