@@ -4,6 +4,7 @@ mod address;
 mod binding;
 mod eviction;
 mod fields;
+mod inert;
 mod namespace;
 mod node_ports;
 mod pod;
@@ -74,7 +75,39 @@ pub(crate) fn builtin(service_cidr: &str) -> Result<Strategies, String> {
         (rbac, "clusterrolebindings", Arc::new(rbac::Binding)),
         (crate::crd::GROUP, crate::crd::PLURAL, Arc::new(CrdStrategy)),
     ];
+    let admission = "admissionregistration.k8s.io";
+    let inert: [(&str, &str, &'static str); 5] = [
+        (
+            admission,
+            "mutatingwebhookconfigurations",
+            "this server does not call admission webhooks yet",
+        ),
+        (
+            admission,
+            "validatingwebhookconfigurations",
+            "this server does not call admission webhooks yet",
+        ),
+        (
+            admission,
+            "validatingadmissionpolicies",
+            "this server does not evaluate admission policies yet",
+        ),
+        (
+            admission,
+            "validatingadmissionpolicybindings",
+            "this server does not evaluate admission policies yet",
+        ),
+        (
+            "apiregistration.k8s.io",
+            "apiservices",
+            "this server does not forward to aggregated API servers yet",
+        ),
+    ];
     let mut strategies: Strategies = HashMap::new();
+    for (group, resource, text) in inert {
+        let inert: Arc<dyn Strategy> = Arc::new(inert::Inert(text));
+        strategies.insert((group.to_owned(), resource.to_owned()), vec![inert]);
+    }
     for (group, resource, strategy) in list {
         strategies
             .entry((group.to_owned(), resource.to_owned()))
