@@ -32,7 +32,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use cast::Ferrovirt;
 use serial::Serial;
-use stage::Stage;
+use stage::{Platform, Stage};
 use times::Times;
 
 /// What the example's machine is called.
@@ -60,13 +60,17 @@ pub fn run(top: &Path) -> Result<()> {
 
 async fn show(top: &Path) -> Result<()> {
     let stage = Stage::set()?;
+    // It outlives the play: what went wrong is asked of it.
+    let mut platform = None;
     let played = tokio::select! {
-        played = play(top, &stage) => played,
+        played = play(top, &stage, &mut platform) => {
+            if played.is_err() {
+                stage.explain().await;
+            }
+            played
+        }
         name = interrupted() => Err(anyhow!("interrupted by {name}")),
     };
-    if played.is_err() {
-        stage.explain().await;
-    }
     let left = stage.clear();
     let times = played?;
     ensure!(
@@ -92,13 +96,14 @@ async fn interrupted() -> &'static str {
     }
 }
 
-async fn play(top: &Path, stage: &Stage) -> Result<Times> {
+async fn play(top: &Path, stage: &Stage, platform: &mut Option<Platform>) -> Result<Times> {
     let mut times = Times::default();
     let image = image::Server::start(&top.join("target/images/tiny.qcow2")).await?;
 
     screen::step("start the platform in a temporary directory");
     let begun = Instant::now();
-    let mut platform = stage.start_platform().await?;
+    let platform = platform.insert(stage.start_platform()?);
+    platform.ready().await?;
     times.ready = begun.elapsed();
     let ferrovirt = stage.ferrovirt();
 
@@ -114,18 +119,19 @@ async fn play(top: &Path, stage: &Stage) -> Result<Times> {
     let spy = stage.spy();
     let applied = Instant::now();
     ferrovirt.show(&["apply", "-f", &manifest]).await?;
-    let disk_ready = import::follow(&ferrovirt, DISK).await?;
-    times.import = disk_ready - applied;
+    import::follow(&ferrovirt, DISK).await?;
 
     screen::step("the guest's serial port");
     let mut serial = Serial::follow(&ferrovirt, VM).await?;
     let kernel = serial.until("Linux version", 120).await?;
     let login = serial.until(PROMPT, 120).await?;
+    let disk = spy.disk_complete().context("no disk was ever seen")?;
     let qemu = spy.qemu_started().context("QEMU was never seen")?;
-    times.create = qemu.saturating_duration_since(disk_ready);
+    times.import = disk.saturating_duration_since(applied);
+    times.create = qemu.saturating_duration_since(disk);
     times.kernel = kernel.saturating_duration_since(qemu);
     times.login = login - kernel;
-    screen::end_of_serial();
+    serial.pause();
 
     screen::step("what the API says");
     ferrovirt.show(&["get", "vm,vmi,dv,pvc,pods"]).await?;
@@ -138,8 +144,7 @@ async fn play(top: &Path, stage: &Stage) -> Result<Times> {
         .wait("vm/tiny", "jsonpath={.status.printableStatus}=Stopped", 60)
         .await?;
     times.stop = asked.elapsed();
-    drop(serial);
-    screen::end_of_serial();
+    serial.pause();
 
     screen::step("delete it, its disk included");
     ferrovirt

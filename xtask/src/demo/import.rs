@@ -1,6 +1,6 @@
 //! Shows an import: a bar on a terminal, lines elsewhere.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,28 +11,29 @@ use super::cast::{AGAIN, Ferrovirt, bound};
 use super::screen;
 
 /// Seconds an import may take.
-const BOUND: u64 = 180;
+const BOUND: u64 = 90;
+/// Between two looks at the progress.
+const LOOK: Duration = Duration::from_millis(250);
 /// Seconds until its object is there.
 const MADE: u64 = 30;
 /// Without a terminal, a line whenever so much more of the image is there.
 const STRIDE: f64 = 25.0;
 
-/// Follows a DataVolume until it is complete; says when that was.
-pub(super) async fn follow(ferrovirt: &Ferrovirt, name: &str) -> Result<Instant> {
+/// Follows a DataVolume until it is complete.
+pub(super) async fn follow(ferrovirt: &Ferrovirt, name: &str) -> Result<()> {
     let mut shown = Shown::new();
     exists(ferrovirt, name).await?;
     let object = format!("dv/{name}");
     let complete = ferrovirt.wait(&object, "jsonpath={.status.phase}=Succeeded", BOUND);
     let mut complete = std::pin::pin!(complete);
-    let mut again = tokio::time::interval(AGAIN);
+    let mut again = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
             // The verb watches: it ends with the event, not at the next look.
             done = &mut complete => {
-                let now = Instant::now();
                 done?;
                 shown.finish();
-                return Ok(now);
+                return Ok(());
             }
             _ = again.tick() => {
                 // One answer that fails is not the end.

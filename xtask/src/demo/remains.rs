@@ -20,6 +20,8 @@ pub(super) type Left = Vec<String>;
 pub(super) struct Seen {
     /// Uids of Pods.
     pods: BTreeSet<String>,
+    /// When the first disk was complete: an image has its final name only then.
+    pub(super) disk: Option<Instant>,
     /// When the first QEMU started.
     pub(super) qemu: Option<Instant>,
 }
@@ -30,9 +32,14 @@ struct Process {
     args: Vec<String>,
 }
 
-/// Looks at Pods and processes.
+/// Looks at Pods, disks and processes.
 pub(super) fn look(root: &Path, seen: &mut Seen) {
     seen.pods.extend(names(&root.join("pods")));
+    if seen.disk.is_none() {
+        let volumes = root.join("volumes");
+        let complete = |volume: &String| volumes.join(volume).join("disk.img").exists();
+        seen.disk = names(&volumes).iter().any(complete).then(Instant::now);
+    }
     if seen.qemu.is_none() {
         seen.qemu = processes(root)
             .iter()

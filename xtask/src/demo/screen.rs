@@ -52,6 +52,13 @@ impl Guest {
         let _ = out.flush();
     }
 
+    /// Ends a line that the guest has begun, so that ours may follow.
+    pub(super) fn pause(&mut self) {
+        if std::mem::take(&mut self.inside) {
+            println!();
+        }
+    }
+
     fn shown(&mut self, text: &str) -> String {
         let mut shown = String::with_capacity(text.len() + 16);
         for c in text.chars() {
@@ -75,11 +82,6 @@ impl Guest {
         }
         shown
     }
-}
-
-/// After the last of the guest's lines, which has no end.
-pub(super) fn end_of_serial() {
-    println!();
 }
 
 #[cfg(test)]

@@ -25,6 +25,12 @@ pub(super) struct Serial {
     guest: Guest,
 }
 
+impl Drop for Serial {
+    fn drop(&mut self) {
+        self.guest.pause();
+    }
+}
+
 impl Serial {
     /// Follows the serial port of a machine's present instance.
     pub(super) async fn follow(ferrovirt: &Ferrovirt, vm: &str) -> Result<Self> {
@@ -43,6 +49,11 @@ impl Serial {
             seen: Vec::new(),
             guest: Guest::default(),
         })
+    }
+
+    /// Leaves the screen to others for a while.
+    pub(super) fn pause(&mut self) {
+        self.guest.pause();
     }
 
     /// Shows what the guest writes until a mark comes, and says when it did.

@@ -4,14 +4,14 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -73,8 +73,8 @@ impl Stage {
         Ok(path.display().to_string())
     }
 
-    /// Starts the platform and waits for its `ready` line.
-    pub(super) async fn start_platform(&self) -> Result<Platform> {
+    /// Starts the platform.
+    pub(super) fn start_platform(&self) -> Result<Platform> {
         let data = self.root.display().to_string();
         let kubeconfig = self.root.join("kubeconfig").display().to_string();
         let args = [
@@ -99,23 +99,13 @@ impl Stage {
             .spawn()
             .with_context(|| format!("starting {}", self.binary.display()))?;
         let output = child.stdout.take().context("taking its output")?;
-        let mut lines = BufReader::new(output).lines();
-        let ready = async {
-            while let Some(line) = lines.next_line().await.context("reading its output")? {
-                if line.starts_with("ready") {
-                    return Ok(line);
-                }
-            }
-            bail!("the platform ended before it was ready")
-        };
-        let line = timeout(bound(READY), ready)
-            .await
-            .map_err(|_| anyhow!("the platform was not ready within {READY} s"))??;
-        screen::say(&line);
-        Ok(Platform { child })
+        Ok(Platform {
+            child,
+            output: BufReader::new(output).lines(),
+        })
     }
 
-    /// Notes from now on when QEMU starts, and which Pods there are.
+    /// Notes from now on when a disk is complete, when QEMU starts, and which Pods there are.
     pub(super) fn spy(&self) -> Spy {
         let (root, seen) = (self.root.clone(), self.seen.clone());
         let looking = tokio::spawn(async move {
@@ -186,9 +176,32 @@ impl Drop for Stage {
 /// `ferrovirt up`.
 pub(super) struct Platform {
     child: Child,
+    output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Platform {
+    /// Waits for its `ready` line.
+    pub(super) async fn ready(&mut self) -> Result<()> {
+        let ready = async {
+            while let Some(line) = self
+                .output
+                .next_line()
+                .await
+                .context("reading its output")?
+            {
+                if line.starts_with("ready") {
+                    return Ok(line);
+                }
+            }
+            bail!("the platform ended before it was ready")
+        };
+        let line = timeout(bound(READY), ready)
+            .await
+            .map_err(|_| anyhow!("the platform was not ready within {READY} s"))??;
+        screen::say(&line);
+        Ok(())
+    }
+
     /// Asks it to stop, and waits.
     pub(super) async fn stop(&mut self) -> Result<()> {
         let begun = Instant::now();
@@ -218,12 +231,18 @@ pub(super) struct Spy {
 }
 
 impl Spy {
+    /// When the first disk was complete, to a fiftieth of a second.
+    pub(super) fn disk_complete(&self) -> Option<Instant> {
+        self.seen().disk
+    }
+
     /// When the first QEMU started, to a hundredth of a second.
     pub(super) fn qemu_started(&self) -> Option<Instant> {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .qemu
+        self.seen().qemu
+    }
+
+    fn seen(&self) -> MutexGuard<'_, remains::Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

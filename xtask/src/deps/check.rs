@@ -68,7 +68,7 @@ fn direction(user: &Place, used: &str) -> Option<String> {
         Layer::Pure { rank } => match to.layer {
             Layer::Pure { rank: lower } if lower < rank => None,
             Layer::Pure { .. } => Some(
-                "pure crates depend in one direction: apimachinery, then schema, authz, api, then smd, machine, placement"
+                "pure crates depend in one direction: apimachinery, then schema, authz, api, then smd, cel, machine, placement"
                     .to_owned(),
             ),
             _ => Some("pure crates do no I/O".to_owned()),

@@ -4,7 +4,7 @@
 //!  edge        app  bin  testkit  tests  benches  xtask        name both sides
 //!  services    apiserver reconcile controllers engine node ..  each only what is listed here
 //!  mechanisms  store qemu disk transfer host pki               nothing of ours
-//!  pure        apimachinery ◄ schema authz api ◄ smd machine placement
+//!  pure        apimachinery ◄ schema authz api ◄ smd cel machine placement
 //! ```
 
 /// Where a crate stands.
@@ -64,6 +64,7 @@ pub(super) const PLACES: &[Place] = &[
         "smd",
         "server-side apply is a function of values and schemas",
     ),
+    pure(2, "cel", "a rule is a function of values"),
     pure(
         2,
         "machine",
@@ -94,7 +95,15 @@ pub(super) const PLACES: &[Place] = &[
     ),
     service(
         "apiserver",
-        &["apimachinery", "schema", "smd", "authz", "store", "pki"],
+        &[
+            "apimachinery",
+            "schema",
+            "smd",
+            "cel",
+            "authz",
+            "store",
+            "pki",
+        ],
         "one pipeline for all kinds; it knows nothing of VMs, and what is special about a kind enters as a strategy",
     ),
     service(
