@@ -14,6 +14,7 @@ use launcher_api::Start;
 use machine::{Accelerator, HostFacts, MachineSpec};
 use reconcile::{EventKind, Next, ReconcileError, Reconciler, Recorder, write_status};
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use crate::plan::{self, Action, Launcher};
 use crate::wake::{self, Launchers};
@@ -191,6 +192,18 @@ impl<P: Fn() -> EmulationPolicy + Send + Sync + 'static> Reconciler for Agent<P>
                     Ok(Next::After(RETRY))
                 }
             },
+            (Action::Shutdown { grace_seconds }, Some(paths), _) => {
+                let asked = async {
+                    let mut launcher = launcher_api::Client::connect(&paths.work()).await?;
+                    launcher.shutdown(grace_seconds).await
+                };
+                match asked.await {
+                    Ok(state) => self.say(vmi, plan::report(vmi, &state, now)).await?,
+                    // It has ended meanwhile, or its Pod's end will tell it.
+                    Err(error) => debug!(vmi = vmi.name_any(), %error, "asking for a shutdown"),
+                }
+                Ok(Next::Change)
+            }
             (Action::Report, _, Launcher::Says(state)) => {
                 let status = plan::report(vmi, state, now);
                 let started = vmi.status.as_ref().and_then(|s| s.phase) != status.phase;

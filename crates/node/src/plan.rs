@@ -5,11 +5,14 @@ use api::kubevirt::{
     VirtualMachineInstance as Vmi, VirtualMachineInstanceStatus as Status, VmiPhase, VolumeStatus,
     set_condition,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use launcher_api::{LauncherState, Phase};
 use machine::{Accelerator, MachineSpec};
+
+/// Deadlines are seconds apart from deletions, which are written in whole seconds.
+const SLACK: SignedDuration = SignedDuration::from_secs(2);
 
 /// What the agent sees of a VMI's launcher.
 #[derive(Debug, Clone)]
@@ -29,6 +32,8 @@ pub(crate) enum Action {
     Start,
     /// Write down that the guest runs, or is paused.
     Report,
+    /// Ask the guest to power off within so many seconds, and write down that it was.
+    Shutdown { grace_seconds: u32 },
 }
 
 /// Whether a VMI is the agent's now.
@@ -49,9 +54,27 @@ pub(crate) fn decide(vmi: &Vmi, launcher: &Launcher) -> Action {
         Launcher::Says(state) => match state.phase {
             Phase::Idle if going => Action::Nothing,
             Phase::Idle => Action::Start,
+            _ if going => shutdown(vmi, state),
             Phase::Running | Phase::Paused { .. } | Phase::ShuttingDown { .. } => Action::Report,
             Phase::Starting | Phase::Ended { .. } => Action::Nothing,
         },
+    }
+}
+
+/// The Pod's end asks the launcher to shut down with the grace period that the guest started with; a
+/// shorter one that was asked for since (`virtctl stop --grace-period`) is passed on here.
+fn shutdown(vmi: &Vmi, state: &LauncherState) -> Action {
+    let grace = vmi.spec.grace_period_seconds().max(0);
+    let since = vmi.metadata.deletion_timestamp.as_ref().map(|t| t.0);
+    let due = since.and_then(|t| t.checked_add(SignedDuration::from_secs(grace)).ok());
+    match &state.phase {
+        Phase::ShuttingDown { deadline } if due.is_none_or(|due| *deadline <= due + SLACK) => {
+            Action::Report
+        }
+        Phase::Running | Phase::Paused { .. } | Phase::ShuttingDown { .. } => Action::Shutdown {
+            grace_seconds: u32::try_from(grace).unwrap_or(u32::MAX),
+        },
+        Phase::Idle | Phase::Starting | Phase::Ended { .. } => Action::Nothing,
     }
 }
 

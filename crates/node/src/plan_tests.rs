@@ -57,6 +57,30 @@ fn an_idle_launcher_is_given_its_guest_unless_the_vmi_goes() {
 }
 
 #[test]
+fn a_shorter_grace_period_is_passed_on_once() {
+    let going = |grace: i64| {
+        let mut vmi = vmi("Running");
+        vmi.metadata.deletion_timestamp = Some(Time(Timestamp::from_second(100).unwrap()));
+        vmi.spec.termination_grace_period_seconds = Some(grace);
+        vmi
+    };
+    let shutting = |deadline: i64| {
+        let at = Timestamp::from_second(deadline).unwrap();
+        says(json!({"name": "ShuttingDown", "deadline": at.to_string()}))
+    };
+    assert_eq!(
+        decide(&going(30), &says(json!({"name": "Running"}))),
+        Action::Shutdown { grace_seconds: 30 }
+    );
+    assert_eq!(decide(&going(30), &shutting(130)), Action::Report);
+    assert_eq!(
+        decide(&going(0), &shutting(130)),
+        Action::Shutdown { grace_seconds: 0 }
+    );
+    assert_eq!(decide(&going(0), &shutting(100)), Action::Report);
+}
+
+#[test]
 fn running_is_reported_with_the_time_the_cpus_started() {
     let state = state(json!({"name": "Running"}));
     let status = report(&vmi("Scheduled"), &state, NOW);

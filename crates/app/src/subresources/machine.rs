@@ -115,15 +115,39 @@ impl Ask {
             Action::Restart if number("gracePeriodSeconds").is_some_and(|s| s != 0) => {
                 "gracePeriodSeconds: only 0 is supported"
             }
-            Action::Restart if number("gracePeriodSeconds").is_some() => {
-                "gracePeriodSeconds: a restart by force is not supported yet; stop the VM, then start it"
-            }
-            Action::Stop if number("gracePeriod").is_some() => {
-                "gracePeriod: another grace period than the VMI's own is not supported yet"
+            Action::Stop if number("gracePeriod").is_some_and(|s| s < 0) => {
+                "gracePeriod: must not be negative"
             }
             _ => return Ok(()),
         };
         Err(ApiError::bad_request(unhonoured))
+    }
+}
+
+/// The grace period that the options ask for.
+fn grace_period(options: &Value) -> Option<i64> {
+    ["gracePeriod", "gracePeriodSeconds"]
+        .iter()
+        .find_map(|key| options.get(key).and_then(Value::as_i64))
+}
+
+/// Gives the instance another grace period, before it is asked to end.
+async fn set_grace_period(client: Client, vmi: &Vmi, seconds: i64) -> Result<(), ApiError> {
+    let namespace = vmi.metadata.namespace.as_deref().unwrap_or_default();
+    let name = vmi.metadata.name.as_deref().unwrap_or_default();
+    let vmis: Api<Vmi> = Api::namespaced(client, namespace);
+    let patch = json!({
+        "metadata": {"uid": vmi.metadata.uid},
+        "spec": {"terminationGracePeriodSeconds": seconds},
+    });
+    match vmis
+        .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+    {
+        Ok(_) => Ok(()),
+        // It has ended by itself.
+        Err(kube::Error::Api(s)) if s.code == 404 || s.code == 409 => Ok(()),
+        Err(error) => Err(answered(error)),
     }
 }
 
@@ -147,7 +171,7 @@ impl Subresource for Ask {
         self.check_options(&options)?;
         let client = self.client()?;
         let (reader, info) = (request.reader, request.info);
-        let vms: Api<Vm> = Api::namespaced(client, &info.namespace);
+        let vms: Api<Vm> = Api::namespaced(client.clone(), &info.namespace);
         for _ in 0..TRIES {
             let vm: Vm = typed(object(&reader, &info, "kubevirt.io", RESOURCE).await?)?;
             let vmi = reader
@@ -163,6 +187,11 @@ impl Subresource for Ask {
                 .map_err(|why| conflict(RESOURCE, &info.name, &why))?;
             if is_dry_run(&options) {
                 break;
+            }
+            if let (Some(seconds), Some(vmi), Action::Stop | Action::Restart) =
+                (grace_period(&options), vmi.as_ref(), self.action)
+            {
+                set_grace_period(client.clone(), vmi, seconds).await?;
             }
             let written = match change {
                 Change::Strategy(strategy) => {
