@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: a guest from YAML, from nothing to its login prompt and back to nothing.
 //!
 //! ```text
-//!  Stage (temporary directory) ─► `ferrovirt up` ─► enable ─► apply examples/vm.yaml
+//!  Stage (temporary directory) ─► `ferrovirt up` ─► apply examples/*.yaml
 //!    │                                                          │ import (bar) ─► serial ─► "login:"
 //!    │                                                          ▼
 //!    │        SIGTERM ◄─ delete ◄─ stop (ACPI) ◄─ table of times per step
@@ -50,6 +50,8 @@ pub fn run(top: &Path) -> Result<()> {
         rustix::process::geteuid().is_root(),
         "the demo needs root, as `ferrovirt up` does (network namespaces, control groups, processes of another user): try `sudo make demo`"
     );
+    // Manifests are named as a person would, from the top of the repository.
+    std::env::set_current_dir(top).with_context(|| format!("entering {}", top.display()))?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -108,7 +110,9 @@ async fn play(top: &Path, stage: &Stage, platform: &mut Option<Platform>) -> Res
     let ferrovirt = stage.ferrovirt();
 
     screen::step("switch the VM stack on");
-    ferrovirt.show(&["enable", "vmruntime"]).await?;
+    ferrovirt
+        .show(&["apply", "-f", "examples/vmruntime.yaml"])
+        .await?;
     ferrovirt
         .wait("vmruntime/vmruntime", "jsonpath={.status.ready}=true", 60)
         .await?;
