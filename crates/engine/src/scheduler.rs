@@ -145,9 +145,11 @@ impl Scheduler {
         let mut nodes = self.node_facts(&namespaces);
         for pod in pending {
             if let Err(error) = self.place(&pod, &namespaces, &mut nodes).await
-                && !error.is_conflict() && !error.is_gone() {
-                    warn!("{}", error.chain());
-                }
+                && !error.is_conflict()
+                && !error.is_gone()
+            {
+                warn!("{}", error.chain());
+            }
         }
     }
 

@@ -30,7 +30,11 @@ pub(super) async fn run(client: Client, config: Arc<Config>) {
         // Wait for a deletion; a relist may have swallowed one.
         let deleted = async {
             loop {
-                if let Ok(Some(watcher::Event::Delete(_) | watcher::Event::InitDone) | None) = events.try_next().await { return }
+                if let Ok(Some(watcher::Event::Delete(_) | watcher::Event::InitDone) | None) =
+                    events.try_next().await
+                {
+                    return;
+                }
             }
         };
         let _ = tokio::time::timeout(EVERY, deleted).await;
