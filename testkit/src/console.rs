@@ -86,23 +86,43 @@ impl Console {
     /// # Errors
     /// When the session ends or the bound is reached: with what was read instead.
     pub async fn expect(&mut self, text: &str, bound: Duration) -> Result<String> {
+        let found = self.find(&[text], bound).await?;
+        Ok(found.1)
+    }
+
+    /// Reads until one of `texts` appears; says which.
+    ///
+    /// # Errors
+    /// As [`Console::expect`].
+    pub async fn expect_one(&mut self, texts: &[&str], bound: Duration) -> Result<usize> {
+        let found = self.find(texts, bound).await?;
+        Ok(found.0)
+    }
+
+    /// Which of `texts` comes first, and what came before it.
+    async fn find(&mut self, texts: &[&str], bound: Duration) -> Result<(usize, String)> {
         let deadline = Instant::now() + bound;
         loop {
-            if let Some(at) = self.seen.find(text) {
-                let rest = self.seen.split_off(at + text.len());
+            let first = texts
+                .iter()
+                .enumerate()
+                .filter_map(|(i, text)| Some((self.seen.find(text)?, i, text.len())))
+                .min();
+            if let Some((at, which, length)) = first {
+                let rest = self.seen.split_off(at + length);
                 let mut before = std::mem::replace(&mut self.seen, rest);
                 before.truncate(at);
-                return Ok(before);
+                return Ok((which, before));
             }
             match timeout_at(deadline, self.read()).await {
                 Ok(Ok(None)) => {}
                 Ok(Ok(Some(closed))) => bail!(
-                    "the console ended ({closed:?}) while waiting for {text:?}; seen: {:?}",
+                    "the console ended ({closed:?}) while waiting for {texts:?}; seen: {:?}",
                     self.seen
                 ),
                 Ok(Err(error)) => return Err(error.context(format!("seen: {:?}", self.seen))),
                 Err(_) => bail!(
-                    "waited {} s for {text:?} on the console; seen: {:?}",
+                    "waited {} s for {texts:?} on the console; seen: {:?}",
                     bound.as_secs(),
                     self.seen
                 ),
@@ -162,15 +182,18 @@ impl Console {
         Ok(output.replace('\r', "").trim().to_owned())
     }
 
-    /// Logs in as root: presses Enter until the prompt comes.
+    /// Logs in as root, unless a session before this one did.
     ///
     /// # Errors
-    /// When it does not.
+    /// When neither a prompt to log in nor a shell answers.
     pub async fn log_in(&mut self, bound: Duration) -> Result<()> {
+        // What was printed before is no answer to the key.
+        self.seen.clear();
         self.type_in("\r").await?;
-        self.expect("tiny login:", bound).await?;
-        self.type_in("root\r").await?;
-        self.expect("# ", bound).await?;
+        if self.expect_one(&["tiny login: ", "# "], bound).await? == 0 {
+            self.type_in("root\r").await?;
+            self.expect("# ", bound).await?;
+        }
         Ok(())
     }
 }

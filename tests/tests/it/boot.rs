@@ -74,10 +74,18 @@ async fn stops_gracefully(p: &Platform, guest: &Guest) -> Result<()> {
     let mut watch = p
         .kubectl()
         .command("kubectl")
-        .args(["get", "vmi", "vm1", "-w", "-o", "yaml"])
+        .args([
+            "get",
+            "pods",
+            "-l",
+            "kubevirt.io=virt-launcher",
+            "-w",
+            "-o",
+            "yaml",
+        ])
         .stdout(Stdio::piped())
         .spawn()
-        .context("watching the VMI")?;
+        .context("watching the Pod")?;
     let mut seen = watch.stdout.take().context("its output")?;
     let begun = Instant::now();
     p.kubectl()
@@ -106,7 +114,7 @@ async fn stops_gracefully(p: &Platform, guest: &Guest) -> Result<()> {
             let text = String::from_utf8_lossy(&history[..length]);
             ensure!(
                 text.contains("the guest powered off as it was asked to"),
-                "the VMI's last versions:\n{}",
+                "the Pod's last versions:\n{}",
                 &text[text.len().saturating_sub(2000)..]
             );
             Ok(())

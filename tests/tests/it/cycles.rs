@@ -11,6 +11,20 @@ const CYCLES: usize = 8;
 
 /// A snapshot of a platform that has come to rest.
 async fn at_rest(p: &Platform) -> Result<Leftovers> {
+    // What the node can do is found out behind the start, and kept.
+    eventually("the node to take VMs", async || {
+        let args = [
+            "get",
+            "vmruntime",
+            "vmruntime",
+            "-o",
+            "jsonpath={.status.ready}",
+        ];
+        let ready = p.kubectl().run(&args).await?;
+        ensure!(ready == "true", "ready is {ready:?}");
+        Ok(())
+    })
+    .await?;
     let mut before = Leftovers::snapshot(p).await?;
     eventually("the platform to come to rest", async || {
         let now = Leftovers::snapshot(p).await?;
