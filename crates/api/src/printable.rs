@@ -151,6 +151,7 @@ pub fn print(facts: &Facts<'_>) -> Printed {
         return said(PrintableStatus::Unknown, "NodeUnresponsive", message);
     }
     volumes(facts)
+        .or_else(|| missing_disk(conditions).filter(|_| live))
         .or_else(|| unschedulable(conditions).filter(|_| live))
         .unwrap_or_else(|| without_obstacle(facts, live, conditions))
 }
@@ -209,6 +210,18 @@ fn volumes(facts: &Facts<'_>) -> Option<Printed> {
                 },
             }),
         }
+    })
+}
+
+/// What the instance says of a DataVolume or a claim that does not exist.
+fn missing_disk(conditions: &[Condition]) -> Option<Printed> {
+    let ready = condition(conditions, "Ready")?;
+    let is = ready.status == ConditionStatus::False
+        && ready.reason.as_deref() == Some("FailedPvcNotFound");
+    is.then(|| Printed {
+        status: PrintableStatus::ErrorPvcNotFound,
+        reason: "FailedPvcNotFound",
+        message: text(ready),
     })
 }
 

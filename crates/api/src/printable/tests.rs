@@ -121,6 +121,8 @@ fn paused_and_unschedulable_come_from_conditions() {
     let unschedulable = with("Scheduling", "PodScheduled", false, "Unschedulable");
     assert_eq!(unschedulable.status, PrintableStatus::ErrorUnschedulable);
     assert_eq!(unschedulable.message, "0/1 nodes are available");
+    let missing = with("Pending", "Ready", false, "FailedPvcNotFound");
+    assert_eq!(missing.status, PrintableStatus::ErrorPvcNotFound);
 }
 
 #[test]

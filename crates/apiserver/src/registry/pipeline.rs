@@ -180,7 +180,13 @@ pub(super) async fn judge(
     if call.kind.is_crd()
         && let Some(schema) = call.kind.schema()
     {
-        errors.extend(schema::validate(&schema, object, old, &FieldPath::root()));
+        let wrong = schema::validate(&schema, object, old, &FieldPath::root());
+        let is_misshapen = !wrong.is_empty();
+        errors.extend(wrong);
+        if is_misshapen {
+            // Rules of a kind read an object of its shape; of another one they could not say more.
+            return Err(ApiError::invalid(&call.kind.group_kind(), name, errors));
+        }
     }
     let cx = call.context(operation, name);
     for strategy in call.registry.strategies(call.kind) {
