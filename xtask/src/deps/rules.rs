@@ -236,8 +236,13 @@ pub(super) const OUTSIDE: &[Outside] = &[
     ),
     only(
         "regex",
-        &["schema"],
-        "patterns of schemas, with their limits",
+        &["schema", "cel"],
+        "patterns of schemas, and `matches` of their rules, with limits",
+    ),
+    only(
+        "kube-cel",
+        &["cel"],
+        "the expression language is behind our own limits",
     ),
     only("schemars", &["api"], "CRDs are generated from the types"),
     only(
