@@ -145,10 +145,13 @@ pub(crate) fn remove_stale() {
     }
 }
 
-/// When a process was started, in clock ticks since boot (proc(5), field 22).
+/// When a process that lives was started, in clock ticks since boot (proc(5), fields 3 and 22).
 fn start_time(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name is in parentheses and may hold anything.
     let (_, after) = stat.rsplit_once(") ")?;
+    if after.starts_with(['Z', 'X']) {
+        return None;
+    }
     after.split(' ').nth(19).map(str::to_owned)
 }
