@@ -73,6 +73,10 @@ impl Error {
         }
     }
 
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.status().is_some_and(|s| s.code == 409)
+    }
+
     pub(crate) fn is_not_found(&self) -> bool {
         self.status().is_some_and(|s| s.code == 404)
     }

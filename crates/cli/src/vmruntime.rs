@@ -104,6 +104,9 @@ fn is_enabled(runtime: &Value) -> bool {
     runtime.pointer("/spec/enabled") == Some(&Value::Bool(true))
 }
 
+/// How often an object that changes under us is read again.
+const TRIES: u32 = 10;
+
 /// Sets `spec.enabled` of the object that was read, and of no later one.
 async fn set(session: &Session, doing: &str, runtime: &Value, enabled: bool) -> Result<(), Error> {
     let version = runtime.pointer("/metadata/resourceVersion");
@@ -119,12 +122,22 @@ async fn set(session: &Session, doing: &str, runtime: &Value, enabled: bool) -> 
 /// Does `enable` (G-10): not idempotent, as documented.
 pub(crate) async fn enable(session: &Session) -> Result<(), Error> {
     let doing = "enabling vmruntime";
-    let runtime = read(session, doing).await?;
-    if is_enabled(&runtime) {
-        return Err(Error::Refused("vmruntime is already enabled".to_owned()));
+    let mut tries = TRIES;
+    loop {
+        let runtime = read(session, doing).await?;
+        if is_enabled(&runtime) {
+            return Err(Error::Refused("vmruntime is already enabled".to_owned()));
+        }
+        tries -= 1;
+        match set(session, doing, &runtime, true).await {
+            // Its controller wrote the status meanwhile: look again.
+            Err(error) if error.is_conflict() && tries > 0 => {}
+            other => {
+                other?;
+                return print(&format!("{TITLE} enabled\n"));
+            }
+        }
     }
-    set(session, doing, &runtime, true).await?;
-    print(&format!("{TITLE} enabled\n"))
 }
 
 /// What `disable` is to do.
@@ -282,13 +295,22 @@ pub(crate) async fn disable(session: &Session, options: &DisableOptions) -> Resu
             delete_all(session, &machines).await?;
         }
     }
-    // The deletions may have changed its status.
-    let runtime = read(session, doing).await?;
-    if !is_enabled(&runtime) {
-        return print(&format!("{TITLE} is not enabled\n"));
+    let mut tries = TRIES;
+    loop {
+        let runtime = read(session, doing).await?;
+        if !is_enabled(&runtime) {
+            return print(&format!("{TITLE} is not enabled\n"));
+        }
+        tries -= 1;
+        match set(session, doing, &runtime, false).await {
+            // Its controller wrote the status meanwhile: look again.
+            Err(error) if error.is_conflict() && tries > 0 => {}
+            other => {
+                other?;
+                return print(&format!("{TITLE} disabled\n"));
+            }
+        }
     }
-    set(session, doing, &runtime, false).await?;
-    print(&format!("{TITLE} disabled\n"))
 }
 
 /// Deletes all machines, then waits until each is gone.
