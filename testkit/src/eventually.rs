@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 /// Between two looks.
 const AGAIN: Duration = Duration::from_millis(100);
-/// Enough for a guest to boot under emulation while three others do.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Enough for a guest to boot twice under emulation on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Looks again and again until `look` succeeds, for as long as a guest may take.
 ///
