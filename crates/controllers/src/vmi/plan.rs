@@ -157,7 +157,7 @@ fn life(facts: &Facts, status: &mut Status, now: Timestamp) -> (Step, Option<Not
     if let Some((reason, message)) = waits_for(facts) {
         not_ready(status, reason, &message, now);
         volumes_ready(facts, status, reason, &message, now);
-        return (Step::Nothing, Some(warning(reason, &message)));
+        return (Step::Nothing, Some(news(facts, reason, &message)));
     }
     volumes_ready(facts, status, "", "", now);
     not_ready(
@@ -399,6 +399,24 @@ fn volumes_ready(facts: &Facts, status: &mut Status, reason: &str, message: &str
 
 fn remove(status: &mut Status, type_: &str) {
     status.conditions.retain(|c| c.type_ != type_);
+}
+
+/// The Event for what is waited for. Progress is for the status: an Event for each percent would
+/// drown the rest.
+fn news(facts: &Facts, reason: &'static str, message: &str) -> Note {
+    if reason != "NotAllDVsReady" {
+        return warning(reason, message);
+    }
+    let unready = facts.volumes.iter().filter_map(|v| v.data_volume.as_ref());
+    let names: Vec<String> = unready
+        .filter(|d| d.status.as_ref().and_then(|s| s.phase) != Some(DataVolumePhase::Succeeded))
+        .map(ResourceExt::name_any)
+        .collect();
+    Note {
+        kind: EventKind::Normal,
+        reason,
+        message: format!("waiting for DataVolumes: {}", names.join(", ")),
+    }
 }
 
 fn warning(reason: &'static str, message: &str) -> Note {

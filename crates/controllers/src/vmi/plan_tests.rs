@@ -124,6 +124,22 @@ fn whatever_it_waits_for_is_said() {
 }
 
 #[test]
+fn progress_is_in_the_status_and_not_in_events() {
+    let at = |progress: &str| {
+        let mut f = facts(vmi(json!({})));
+        f.volumes[0].data_volume = data_volume("ImportInProgress", progress);
+        plan(&f)
+    };
+    let (one, two) = (at("1.00%"), at("2.00%"));
+    assert_ne!(ready(&one), ready(&two));
+    assert_eq!(one.event, two.event);
+    assert_eq!(
+        one.event.unwrap().message,
+        "waiting for DataVolumes: vm1-root"
+    );
+}
+
+#[test]
 fn the_pod_is_made_once_and_belongs_to_the_vmi() {
     let f = facts(vmi(json!({})));
     let (Step::MakePod(one), Step::MakePod(two)) = (plan(&f).step, plan(&f).step) else {
