@@ -99,16 +99,7 @@ pub(super) fn decide(facts: &Facts<'_>, now: Timestamp) -> Plan {
         if let Err(refusal) = acceptable(facts) {
             return Plan::now([Step::Refuse(refusal)]);
         }
-        if let Some(waiting) = facts.missing {
-            return Plan::after(SignedDuration::from_secs(1), [Step::Wait(waiting.clone())]);
-        }
-        let stray = facts.group_lives.then_some(Step::KillStray);
-        return Plan::now(
-            stray
-                .into_iter()
-                .chain([Step::Prepare, Step::Start])
-                .collect::<Vec<_>>(),
-        );
+        return starting(facts, [Step::Prepare]);
     };
     match &record.main {
         Main::Running { .. } if facts.main_lives => Plan::now([]),
@@ -119,11 +110,22 @@ pub(super) fn decide(facts: &Facts<'_>, now: Timestamp) -> Plan {
         Main::Running { .. } => Plan::after(SignedDuration::ZERO, [Step::NoteEnd]),
         Main::Waiting { not_before } => match not_before {
             Some(at) if *at > now => Plan::after(at.duration_since(now), []),
-            _ => Plan::now([Step::Start]),
+            _ => starting(facts, []),
         },
         Main::Ended(_) if !record.torn_down => Plan::now([Step::TearDown]),
         Main::Ended(_) => Plan::now([]),
     }
+}
+
+/// A start, once all is there. What the cgroup holds although no start is recorded was started
+/// just before our death: two of them would fight for one directory.
+fn starting(facts: &Facts<'_>, before: impl IntoIterator<Item = Step>) -> Plan {
+    if let Some(waiting) = facts.missing {
+        return Plan::after(SignedDuration::from_secs(1), [Step::Wait(waiting.clone())]);
+    }
+    let stray = facts.group_lives.then_some(Step::KillStray);
+    let steps = stray.into_iter().chain(before).chain([Step::Start]);
+    Plan::now(steps.collect::<Vec<_>>())
 }
 
 fn ending(facts: &Facts<'_>, now: Timestamp) -> Plan {
@@ -220,6 +222,34 @@ fn acceptable(facts: &Facts<'_>) -> Result<(), Waiting> {
             main.name,
             facts.verbs.join(", ")
         )));
+    }
+    confined(main)
+}
+
+/// Whether a container says no more than the platform's own do. All workloads have one user, and
+/// files are told apart by their paths alone: whoever chose a path, or what the dynamic linker
+/// loads, would have the disks of every namespace.
+fn confined(main: &Container) -> Result<(), Waiting> {
+    let extra = main.command.iter().flatten().skip(2);
+    if let Some(argument) = extra.chain(main.args.iter().flatten()).next() {
+        return Err(refusal(format!(
+            "container {:?} has the argument {argument:?}: workloads take no arguments on this engine, only IMPORTER_ variables",
+            main.name
+        )));
+    }
+    for variable in main.env.iter().flatten() {
+        let name = variable.name.as_str();
+        let directory = name == "IMPORTER_CERT_DIR";
+        let elsewhere = variable
+            .value
+            .as_deref()
+            .is_none_or(|path| path.starts_with('.') || path.contains('/'));
+        if !name.starts_with("IMPORTER_") || name == "IMPORTER_TARGET" || (directory && elsewhere) {
+            return Err(refusal(format!(
+                "container {:?} sets the environment variable {name:?}: only IMPORTER_ variables are passed on, not IMPORTER_TARGET, and IMPORTER_CERT_DIR must be the name of a volume",
+                main.name
+            )));
+        }
     }
     Ok(())
 }

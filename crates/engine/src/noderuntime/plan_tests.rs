@@ -231,3 +231,76 @@ fn restart_policies_and_waits_are_the_kubelets() {
     let waits: Vec<i64> = (0..7).map(|n| restart_wait(n).as_secs()).collect();
     assert_eq!(waits, [10, 20, 40, 80, 160, 300, 300]);
 }
+
+#[test]
+fn arguments_and_variables_that_choose_paths_or_code_are_refused() {
+    let with = |container: serde_json::Value| {
+        let mut pod = pod("Never");
+        let mut main =
+            json!({"name": "importer", "image": IMAGE, "command": ["ferrovirt", "importer"]});
+        extend(&mut main, container);
+        pod.spec.as_mut().unwrap().containers = vec![serde_json::from_value(main).unwrap()];
+        steps(&pod, None, false, false)
+    };
+    let var = |name: &str, value: &str| json!({"env": [{"name": name, "value": value}]});
+    let secret = json!({"env": [{"name": "IMPORTER_CERT_DIR",
+        "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]});
+    for refused in [
+        json!({"args": ["--target=../../../volumes/other/disk.img"]}),
+        json!({"command": ["ferrovirt", "importer", "--target", "x"]}),
+        var("LD_PRELOAD", "../volumes/x/disk.img"),
+        var("PATH", "/tmp"),
+        var("FERROVIRT_TERMINATION_LOG", "../../x"),
+        var("IMPORTER_TARGET", "../../../volumes/other/disk.img"),
+        var("IMPORTER_CERT_DIR", "../../other"),
+        secret,
+    ] {
+        let steps = with(refused.clone());
+        assert!(
+            matches!(steps[..], [Step::Refuse(_)]),
+            "{refused}: {steps:?}"
+        );
+    }
+    for accepted in [
+        var("IMPORTER_ENDPOINT", "http://127.0.0.1/x"),
+        var("IMPORTER_CERT_DIR", "cdi-cert-vol"),
+        json!({}),
+    ] {
+        assert_eq!(with(accepted), [Step::Prepare, Step::Start]);
+    }
+}
+
+fn extend(target: &mut serde_json::Value, fields: serde_json::Value) {
+    let (Some(target), serde_json::Value::Object(fields)) = (target.as_object_mut(), fields) else {
+        panic!("two objects");
+    };
+    target.extend(fields);
+}
+
+#[test]
+fn a_start_that_was_not_recorded_is_ended_before_the_next() {
+    let waiting = record(Main::Waiting { not_before: None });
+    assert_eq!(
+        steps(&pod("Never"), Some(&waiting), false, true),
+        [Step::KillStray, Step::Start]
+    );
+}
+
+#[test]
+fn a_restart_waits_for_what_went_missing() {
+    let gone = Waiting {
+        reason: "FailedMount",
+        message: "gone".to_owned(),
+    };
+    let waiting = record(Main::Waiting { not_before: None });
+    let facts = Facts {
+        pod: &pod("Always"),
+        image: IMAGE,
+        verbs: &["launcher"],
+        record: Some(&waiting),
+        main_lives: false,
+        group_lives: false,
+        missing: Some(&gone),
+    };
+    assert_eq!(decide(&facts, at(100)).steps, [Step::Wait(gone.clone())]);
+}

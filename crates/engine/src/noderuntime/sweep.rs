@@ -13,7 +13,8 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use tracing::{info, warn};
 
-use super::{Config, sandbox};
+use super::sandbox::{self, SandboxError};
+use super::{Config, PodDir};
 
 /// Looked through at least this often.
 const EVERY: Duration = Duration::from_secs(60);
@@ -65,8 +66,15 @@ async fn sweep(
     for uid in there.difference(&known) {
         let dir = config.pod_dir(uid);
         info!(uid, "removing what an unknown Pod has left");
-        sandbox::tear_down(&cgroups, &dir, uid).await?;
-        sandbox::remove(&dir)?;
+        // One that cannot be removed does not keep the others.
+        if let Err(error) = remove(&cgroups, &dir, uid).await {
+            warn!(uid, %error, "removing what an unknown Pod has left");
+        }
     }
     Ok(())
+}
+
+async fn remove(cgroups: &Cgroups, dir: &PodDir, uid: &str) -> Result<(), SandboxError> {
+    sandbox::tear_down(cgroups, dir, uid).await?;
+    sandbox::remove(dir)
 }

@@ -1,7 +1,7 @@
 //! What a Pod refers to: claims, ConfigMaps, Secrets. Reads the API, writes nothing.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{
     ConfigMap, EnvVar, PersistentVolume, PersistentVolumeClaim, Pod, Secret,
@@ -11,6 +11,7 @@ use kube::{Client, ResourceExt};
 use reconcile::{ReconcileError, get_opt};
 
 use super::plan::{Waiting, main_container};
+use crate::provisioner::claimed_by;
 
 /// A Pod's volumes and environment, ready to be made.
 #[derive(Debug, Default)]
@@ -117,30 +118,43 @@ async fn claim(
         let message = format!("persistentvolumeclaim {name:?} not found");
         return Ok(Err(waiting("FailedMount", message)));
     };
-    let volume = claim.spec.and_then(|s| s.volume_name);
+    let volume = claim.spec.as_ref().and_then(|s| s.volume_name.clone());
     let Some(volume) = volume.filter(|v| !v.is_empty()) else {
         let message = format!("persistentvolumeclaim {name:?} is not bound");
         return Ok(Err(waiting("FailedMount", message)));
     };
     let volumes: Api<PersistentVolume> = Api::all(client.clone());
-    let path = get_opt(&volumes, &volume)
+    // A claim may name any volume, also another namespace's: the volume must name the claim.
+    let found = get_opt(&volumes, &volume)
         .await?
+        .filter(|v| claimed_by(v, &claim));
+    let path = found
         .and_then(|v| v.spec)
         .and_then(|s| s.local)
         .map(|l| PathBuf::from(l.path));
     // Anybody who may write PersistentVolumes may name any path: only our own volumes are mounted.
     let root = data_dir.join("volumes");
-    match path.as_deref().and_then(|p| p.strip_prefix(&root).ok()) {
-        Some(inside) if inside.components().count() == 1 => {
+    match path.as_deref().and_then(|p| child_of(&root, p)) {
+        Some(inside) => {
             // Relative, so that directories above the data directory need not be open to workloads.
             Ok(Ok(Path::new("../../../volumes").join(inside)))
         }
         _ => {
             let message = format!(
-                "persistentvolume {volume:?} of claim {name:?} is not a local volume of this node"
+                "persistentvolume {volume:?} of claim {name:?} is not a local volume of this node that is reserved for the claim"
             );
             Ok(Err(waiting("FailedMount", message)))
         }
+    }
+}
+
+/// The name of `path` below `root`, when it is a plain child.
+fn child_of<'a>(root: &Path, path: &'a Path) -> Option<&'a Path> {
+    let inside = path.strip_prefix(root).ok()?;
+    let mut parts = inside.components();
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(_)), None) => Some(inside),
+        _ => None,
     }
 }
 
@@ -176,4 +190,26 @@ async fn variable_value(
             ),
         )),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_children_of_the_root_are_volumes() {
+        let child = |path| child_of(Path::new("/data/volumes"), Path::new(path));
+        assert_eq!(child("/data/volumes/pvc-1"), Some(Path::new("pvc-1")));
+        for path in [
+            "/data/volumes",
+            "/data/volumes/..",
+            "/data/volumes/a/b",
+            "/data/volumes/a/..",
+            "/data/volumesx",
+            "/etc",
+            "volumes/a",
+        ] {
+            assert_eq!(child(path), None, "{path}");
+        }
+    }
 }

@@ -15,7 +15,7 @@
 //! Not here yet: block volumes, expansion, snapshots, quota on the directory (the disk image in it
 //! is made with the size of the claim).
 
-pub(crate) use plan::claim_names;
+pub(crate) use plan::{claim_names, claimed_by};
 
 mod claims;
 mod plan;

@@ -146,7 +146,7 @@ fn class_of<'a>(
 }
 
 /// Whether `pv` is reserved for exactly this claim.
-pub(super) fn claimed_by(pv: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+pub(crate) fn claimed_by(pv: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
     pv.spec
         .as_ref()
         .and_then(|s| s.claim_ref.as_ref())
