@@ -1,0 +1,327 @@
+//! What is wrong with policy and binding objects.
+
+use apimachinery::field::{FieldError, FieldPath};
+use apimachinery::selector::LabelSelector;
+use serde_json::Value as Json;
+
+use super::compile::{expressions, is_identifier, list, qualified, text};
+
+const REASONS: [&str; 4] = [
+    "Forbidden",
+    "Invalid",
+    "RequestEntityTooLarge",
+    "Unauthorized",
+];
+
+/// Entries of each list of a policy.
+const ENTRIES: usize = 64;
+
+/// What is wrong with a `ValidatingAdmissionPolicy`, expressions included.
+#[must_use]
+pub fn policy(object: &Json) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let at = FieldPath::new("spec");
+    let Some(spec) = object.get("spec").filter(|spec| spec.is_object()) else {
+        errors.push(FieldError::required(&at, ""));
+        return errors;
+    };
+    one_of(spec, "failurePolicy", &["Fail", "Ignore"], &at, &mut errors);
+    if let Some(kind) = spec.get("paramKind").filter(|kind| kind.is_object()) {
+        param_kind(kind, &at.child("paramKind"), &mut errors);
+    }
+    match spec
+        .get("matchConstraints")
+        .filter(|given| given.is_object())
+    {
+        None => errors.push(FieldError::required(&at.child("matchConstraints"), "")),
+        Some(given) => {
+            let at = at.child("matchConstraints");
+            resources(given, &at, &mut errors);
+            if list(given, "resourceRules").is_empty() {
+                errors.push(FieldError::required(&at.child("resourceRules"), ""));
+            }
+        }
+    }
+    conditions(spec, &at.child("matchConditions"), &mut errors);
+    variables(spec, &at.child("variables"), &mut errors);
+    if list(spec, "validations").is_empty() && list(spec, "auditAnnotations").is_empty() {
+        let detail = "validations or auditAnnotations must contain at least one item";
+        errors.push(FieldError::required(&at.child("validations"), detail));
+        errors.push(FieldError::required(&at.child("auditAnnotations"), detail));
+    }
+    validations(spec, &at.child("validations"), &mut errors);
+    annotations(spec, &at.child("auditAnnotations"), &mut errors);
+    let entries = [
+        "matchConditions",
+        "variables",
+        "validations",
+        "auditAnnotations",
+    ];
+    if entries.iter().any(|key| list(spec, key).len() > ENTRIES) {
+        for key in entries {
+            let given = list(spec, key).len();
+            if given > ENTRIES {
+                errors.push(FieldError::too_many(&at.child(key), given, ENTRIES));
+            }
+        }
+        return errors;
+    }
+    expressions(spec, &at, &mut errors);
+    errors
+}
+
+fn one_of(value: &Json, key: &str, known: &[&str], at: &FieldPath, errors: &mut Vec<FieldError>) {
+    let given = text(value, key);
+    if !given.is_empty() && !known.contains(&given) {
+        errors.push(FieldError::not_supported(&at.child(key), given, known));
+    }
+}
+
+fn required(value: &Json, key: &str, at: &FieldPath, errors: &mut Vec<FieldError>) {
+    if text(value, key).trim().is_empty() {
+        errors.push(FieldError::required(&at.child(key), ""));
+    }
+}
+
+fn param_kind(kind: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
+    required(kind, "apiVersion", at, errors);
+    required(kind, "kind", at, errors);
+    let version = text(kind, "apiVersion");
+    if version.matches('/').count() > 1 {
+        let detail = format!("unexpected GroupVersion string: {version}");
+        errors.push(FieldError::invalid(
+            &at.child("apiVersion"),
+            version,
+            detail,
+        ));
+    }
+}
+
+fn resources(given: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
+    one_of(given, "matchPolicy", &["Equivalent", "Exact"], at, errors);
+    for key in ["namespaceSelector", "objectSelector"] {
+        if let Some(selector) = given.get(key).filter(|s| !s.is_null())
+            && let Err(why) = LabelSelector::from_json(selector)
+        {
+            let detail = why.to_string();
+            errors.push(FieldError::invalid(
+                &at.child(key),
+                selector.clone(),
+                detail,
+            ));
+        }
+    }
+    for key in ["resourceRules", "excludeResourceRules"] {
+        for (index, rule) in list(given, key).iter().enumerate() {
+            resource_rule(rule, &at.child(key).index(index), errors);
+        }
+    }
+}
+
+fn resource_rule(rule: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
+    for key in ["operations", "apiGroups", "apiVersions", "resources"] {
+        let given = list(rule, key);
+        if given.is_empty() {
+            errors.push(FieldError::required(&at.child(key), ""));
+        }
+        if given.len() > 1 && given.iter().any(|one| one == "*") {
+            let detail = "if '*' is present, must not specify other values";
+            errors.push(FieldError::invalid(
+                &at.child(key),
+                Json::Array(given.to_vec()),
+                detail,
+            ));
+        }
+    }
+    let operations = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
+    for (index, given) in list(rule, "operations").iter().enumerate() {
+        let given = given.as_str().unwrap_or_default();
+        if !operations.contains(&given) {
+            let at = at.child("operations").index(index);
+            errors.push(FieldError::not_supported(&at, given, &operations));
+        }
+    }
+    one_of(rule, "scope", &["*", "Cluster", "Namespaced"], at, errors);
+}
+
+fn conditions(spec: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
+    let mut seen = Vec::new();
+    for (index, condition) in list(spec, "matchConditions").iter().enumerate() {
+        let at = at.index(index);
+        let given = text(condition, "name");
+        if given.is_empty() {
+            errors.push(FieldError::required(&at.child("name"), ""));
+        }
+        for detail in qualified(given).into_iter().filter(|_| !given.is_empty()) {
+            errors.push(FieldError::invalid(&at.child("name"), given, detail));
+        }
+        if seen.contains(&given) {
+            errors.push(FieldError::duplicate(&at.child("name"), given));
+        }
+        seen.push(given);
+        required(condition, "expression", &at, errors);
+    }
+}
+
+fn variables(spec: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
+    let mut seen = Vec::new();
+    for (index, variable) in list(spec, "variables").iter().enumerate() {
+        let at = at.index(index);
+        let given = text(variable, "name");
+        if given.is_empty() {
+            errors.push(FieldError::required(
+                &at.child("name"),
+                "name is not specified",
+            ));
+        } else if !is_identifier(given) {
+            let detail = "name is not a valid CEL identifier";
+            errors.push(FieldError::invalid(&at.child("name"), given, detail));
+        } else if seen.contains(&given) {
+            errors.push(FieldError::duplicate(&at.child("name"), given));
+        }
+        seen.push(given);
+        if text(variable, "expression").trim().is_empty() {
+            let detail = "expression is not specified";
+            errors.push(FieldError::required(&at.child("expression"), detail));
+        }
+    }
+}
+
+fn validations(spec: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
+    for (index, given) in list(spec, "validations").iter().enumerate() {
+        let at = at.index(index);
+        if text(given, "expression").trim().is_empty() {
+            let detail = "expression is not specified";
+            errors.push(FieldError::required(&at.child("expression"), detail));
+        }
+        let message = text(given, "message");
+        if !message.is_empty() && message.trim().is_empty() {
+            let detail = "message must be non-empty if specified";
+            errors.push(FieldError::invalid(&at.child("message"), message, detail));
+        } else if message.contains(['\n', '\r']) {
+            let detail = "message must not contain line breaks";
+            errors.push(FieldError::invalid(&at.child("message"), message, detail));
+        } else if message.is_empty() && text(given, "expression").trim().contains('\n') {
+            let detail = "message must be specified if expression contains line breaks";
+            errors.push(FieldError::required(&at.child("message"), detail));
+        }
+        let made = text(given, "messageExpression");
+        if !made.is_empty() && made.trim().is_empty() {
+            let detail = "messageExpression must be non-empty if specified";
+            errors.push(FieldError::invalid(
+                &at.child("messageExpression"),
+                made,
+                detail,
+            ));
+        }
+        one_of(given, "reason", &REASONS, &at, errors);
+    }
+}
+
+fn annotations(spec: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
+    let mut seen = Vec::new();
+    for (index, given) in list(spec, "auditAnnotations").iter().enumerate() {
+        let at = at.index(index);
+        let key = text(given, "key");
+        if key.is_empty() {
+            errors.push(FieldError::required(&at.child("key"), ""));
+        } else {
+            for detail in qualified(key) {
+                errors.push(FieldError::invalid(&at.child("key"), key, detail));
+            }
+            if seen.contains(&key) {
+                errors.push(FieldError::duplicate(&at.child("key"), key));
+            }
+        }
+        seen.push(key);
+        if text(given, "valueExpression").trim().is_empty() {
+            let detail = "valueExpression is not specified";
+            errors.push(FieldError::required(&at.child("valueExpression"), detail));
+        }
+    }
+}
+
+/// What is wrong with a `ValidatingAdmissionPolicyBinding`.
+#[must_use]
+pub fn binding(object: &Json) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let at = FieldPath::new("spec");
+    let Some(spec) = object.get("spec").filter(|spec| spec.is_object()) else {
+        errors.push(FieldError::required(&at, ""));
+        return errors;
+    };
+    required(spec, "policyName", &at, &mut errors);
+    if let Some(given) = spec.get("paramRef").filter(|given| given.is_object()) {
+        param_ref(given, &at.child("paramRef"), &mut errors);
+    }
+    if let Some(given) = spec.get("matchResources").filter(|given| given.is_object()) {
+        resources(given, &at.child("matchResources"), &mut errors);
+    }
+    actions(
+        list(spec, "validationActions"),
+        &at.child("validationActions"),
+        &mut errors,
+    );
+    errors
+}
+
+fn param_ref(given: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
+    let selector = given.get("selector").filter(|s| s.is_object());
+    match (text(given, "name"), selector) {
+        ("", None) => {
+            let detail = "one of name or selector must be specified";
+            errors.push(FieldError::required(&at.child("name"), detail));
+        }
+        ("", Some(selector)) => {
+            if let Err(why) = LabelSelector::from_json(selector) {
+                let detail = why.to_string();
+                errors.push(FieldError::invalid(
+                    &at.child("selector"),
+                    selector.clone(),
+                    detail,
+                ));
+            }
+        }
+        (_, Some(_)) => {
+            let detail = "name and selector are mutually exclusive";
+            errors.push(FieldError::forbidden(&at.child("name"), detail));
+        }
+        (_, None) => {}
+    }
+    let known = ["Allow", "Deny"];
+    match text(given, "parameterNotFoundAction") {
+        "" => errors.push(FieldError::required(
+            &at.child("parameterNotFoundAction"),
+            "",
+        )),
+        given if known.contains(&given) => {}
+        other => errors.push(FieldError::not_supported(
+            &at.child("parameterNotFoundAction"),
+            other,
+            &known,
+        )),
+    }
+}
+
+fn actions(given: &[Json], at: &FieldPath, errors: &mut Vec<FieldError>) {
+    if given.is_empty() {
+        let detail = "at least one validation action is required";
+        errors.push(FieldError::required(at, detail));
+    }
+    let known = ["Audit", "Deny", "Warn"];
+    let mut seen = Vec::new();
+    for (index, action) in given.iter().enumerate() {
+        let action = action.as_str().unwrap_or_default();
+        if !known.contains(&action) {
+            errors.push(FieldError::not_supported(&at.index(index), action, &known));
+        }
+        if seen.contains(&action) {
+            errors.push(FieldError::duplicate(&at.index(index), action));
+        }
+        seen.push(action);
+    }
+    if seen.contains(&"Deny") && seen.contains(&"Warn") {
+        let detail = "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)";
+        errors.push(FieldError::invalid(at, Json::Array(given.to_vec()), detail));
+    }
+}
