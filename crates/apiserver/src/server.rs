@@ -28,6 +28,7 @@ use crate::discovery::OpenApi;
 use crate::kinds::{KindSet, builtin};
 use crate::metrics::Metrics;
 use crate::negotiate::Accept;
+use crate::policies::Policies;
 use crate::registry::{CaughtUp, Reader, Registry, Strategies};
 use crate::subresource::{Response, SubresourceRegistration};
 use crate::{bootstrap, crd, limits, respond, strategies};
@@ -95,6 +96,7 @@ impl ApiServer {
             store: config.store,
             kinds: ArcSwap::from_pointee(KindSet::new(builtin())),
             authorizer: Authorizer::default(),
+            policies: Policies::default(),
             strategies: by_resource,
             crds_at: CaughtUp::default(),
             address_lock: tokio::sync::Mutex::new(()),
@@ -104,6 +106,7 @@ impl ApiServer {
             bootstrap::run(&registry).await?;
         }
         Authorizer::start(Arc::clone(&registry), stop.clone()).await?;
+        Policies::start(Arc::clone(&registry), stop.clone()).await?;
         crd::start(Arc::clone(&registry), stop.clone()).await?;
         let authenticator = Authenticator::new(
             config.static_tokens,

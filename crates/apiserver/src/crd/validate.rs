@@ -6,6 +6,8 @@ use apimachinery::{meta, name};
 use schema::Schema;
 use serde_json::Value;
 
+use crate::stack;
+
 const TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
 const FORMATS: [&str; 9] = [
     "byte",
@@ -215,10 +217,28 @@ fn schema(version: &Value, at: &FieldPath, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::required(&path, "schemas are required"));
         }
         Some(document) => {
-            if let Err(found) = Schema::parse_at(document, &path) {
+            let compiled = Schema::parse_at(document, &path).and_then(|schema| {
+                if !has_rules(document) {
+                    return Ok(());
+                }
+                stack::compiling(|| cel::rules::compile(&schema, &path).map(drop))
+                    .unwrap_or_else(|| Err(vec![FieldError::internal(&path, stack::NO_STACK)]))
+            });
+            if let Err(found) = compiled {
                 errors.extend(found);
             }
         }
+    }
+}
+
+/// Whether a schema says anything in expressions; most say nothing.
+fn has_rules(document: &Value) -> bool {
+    match document {
+        Value::Object(map) => {
+            map.contains_key("x-kubernetes-validations") || map.values().any(has_rules)
+        }
+        Value::Array(list) => list.iter().any(has_rules),
+        _ => false,
     }
 }
 

@@ -2,14 +2,19 @@
 
 use std::sync::{Arc, OnceLock};
 
+use apimachinery::field::FieldPath;
+use cel::rules::{CompiledRules, compile};
 use schema::Schema;
 use serde_json::{Value, json};
+
+use crate::stack;
 
 /// A schema that is kept as text until somebody asks.
 #[derive(Debug)]
 pub(crate) struct CrdSchema {
     document: Box<[u8]>,
     parsed: OnceLock<Arc<Schema>>,
+    rules: OnceLock<Arc<CompiledRules>>,
 }
 
 impl CrdSchema {
@@ -19,6 +24,7 @@ impl CrdSchema {
         CrdSchema {
             document: document.into_boxed_slice(),
             parsed: OnceLock::new(),
+            rules: OnceLock::new(),
         }
     }
 
@@ -34,5 +40,23 @@ impl CrdSchema {
             })
         };
         Arc::clone(self.parsed.get_or_init(|| Arc::new(parse())))
+    }
+
+    /// The rules, compiled when the first object is judged. Admission has refused what does not compile; should
+    /// such a schema be stored all the same, its objects are judged without rules.
+    pub(crate) fn rules(&self) -> Arc<CompiledRules> {
+        let compiled = || {
+            let schema = self.get();
+            let compiled = stack::compiling(|| compile(&schema, &FieldPath::root()));
+            match compiled {
+                Some(Ok(rules)) => rules,
+                Some(Err(errors)) => {
+                    tracing::error!(first = ?errors.first().map(ToString::to_string), "the rules of a stored CRD do not compile; its objects are judged without them");
+                    CompiledRules::default()
+                }
+                None => CompiledRules::default(),
+            }
+        };
+        Arc::clone(self.rules.get_or_init(|| Arc::new(compiled())))
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use apimachinery::gvk::{GroupKind, GroupResource, GroupVersionKind};
 use apimachinery::jsonpath::JsonPath;
+use cel::rules::CompiledRules;
 use schema::Schema;
 
 use super::CrdSchema;
@@ -184,6 +185,14 @@ impl Kind {
         match &self.schema {
             SchemaSource::Builtin => schema::builtin::schema(&self.gvk()),
             SchemaSource::Crd(schema) => Some(schema.get()),
+        }
+    }
+
+    /// The rules of a custom resource's schema.
+    pub(crate) fn rules(&self) -> Option<Arc<CompiledRules>> {
+        match &self.schema {
+            SchemaSource::Builtin => None,
+            SchemaSource::Crd(schema) => Some(schema.rules()),
         }
     }
 

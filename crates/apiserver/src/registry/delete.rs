@@ -41,6 +41,7 @@ pub(crate) async fn delete(call: &Call<'_>, options: &DeleteOptions) -> Result<V
         for strategy in call.registry.strategies(call.kind) {
             strategy.validate_delete(&cx, &object).await?;
         }
+        crate::policies::admit(call, Operation::Delete, None, Some(&object)).await?;
         match attempt(call, options, object, &entry).await {
             Ok(answer) => return Ok(answer),
             Err(CommitError::Failed(e)) => return Err(e),

@@ -42,6 +42,7 @@ use tokio::sync::watch as channel;
 use crate::authz::Authorizer;
 use crate::kinds::{Kind, KindSet};
 use crate::limits;
+use crate::policies::Policies;
 use crate::strategy::Strategy;
 
 pub(crate) use call::Call;
@@ -65,6 +66,7 @@ pub(crate) struct Registry {
     pub store: Arc<dyn Store>,
     pub kinds: ArcSwap<KindSet>,
     pub authorizer: Authorizer,
+    pub policies: Policies,
     pub strategies: Strategies,
     /// Revision up to which CRDs are taken up.
     pub crds_at: CaughtUp,
@@ -85,6 +87,8 @@ impl Registry {
     pub(crate) async fn settle(&self, kind: &Kind, revision: Revision) {
         if kind.group == "rbac.authorization.k8s.io" {
             self.authorizer.caught_up.wait(revision).await;
+        } else if kind.group == "admissionregistration.k8s.io" {
+            self.policies.caught_up.wait(revision).await;
         } else if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
             self.crds_at.wait(revision).await;
         }

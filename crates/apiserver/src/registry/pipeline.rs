@@ -180,8 +180,9 @@ pub(super) async fn judge(
     if call.kind.is_crd()
         && let Some(schema) = call.kind.schema()
     {
-        let wrong = schema::validate(&schema, object, old, &FieldPath::root());
+        let mut wrong = schema::validate(&schema, object, old, &FieldPath::root());
         let is_misshapen = !wrong.is_empty();
+        rules(call, object, old, &mut wrong);
         errors.extend(wrong);
         if is_misshapen {
             // Rules of a kind read an object of its shape; of another one they could not say more.
@@ -201,8 +202,34 @@ pub(super) async fn judge(
             .into_iter()
             .for_each(|w| call.warn(w));
     }
+    crate::policies::admit(call, operation, Some(object), old).await
+}
 
-    Ok(())
+/// The rules of a custom resource's schema; they see only objects of the right shape.
+fn rules(call: &Call<'_>, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let Some(rules) = call.kind.rules().filter(|rules| !rules.is_empty()) else {
+        return;
+    };
+    let shapeless = |error: &FieldError| {
+        matches!(
+            error.kind,
+            FieldErrorKind::Required
+                | FieldErrorKind::TooLong
+                | FieldErrorKind::TooMany
+                | FieldErrorKind::TypeInvalid
+        )
+    };
+    if errors.iter().any(shapeless) {
+        errors.push(FieldError::new(
+            FieldErrorKind::Invalid,
+            &FieldPath::root(),
+            Some(Value::Null),
+            "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
+        ));
+        return;
+    }
+    let mut budget = cel::Budget::of_object();
+    errors.extend(rules.evaluate(object, old, &FieldPath::root(), &mut budget));
 }
 
 /// Records who set which fields.

@@ -10,6 +10,7 @@ mod node_ports;
 mod pod;
 mod pod_defaults;
 mod pod_validate;
+mod policies;
 mod rbac;
 mod secrets;
 mod service;
@@ -32,6 +33,7 @@ pub(crate) use eviction::evict;
 pub(crate) fn builtin(service_cidr: &str) -> Result<Strategies, String> {
     let range = address::Range::parse(service_cidr)?;
     let rbac = "rbac.authorization.k8s.io";
+    let admission = "admissionregistration.k8s.io";
     let list: Vec<(&str, &str, Arc<dyn Strategy>)> = vec![
         ("", "namespaces", Arc::new(namespace::Namespace)),
         ("", "pods", Arc::new(pod::Pod)),
@@ -69,14 +71,23 @@ pub(crate) fn builtin(service_cidr: &str) -> Result<Strategies, String> {
             "storageclasses",
             Arc::new(small::StorageClass),
         ),
+        (
+            admission,
+            "validatingadmissionpolicies",
+            Arc::new(policies::Policy),
+        ),
+        (
+            admission,
+            "validatingadmissionpolicybindings",
+            Arc::new(policies::Binding),
+        ),
         (rbac, "roles", Arc::new(rbac::Role)),
         (rbac, "clusterroles", Arc::new(rbac::Role)),
         (rbac, "rolebindings", Arc::new(rbac::Binding)),
         (rbac, "clusterrolebindings", Arc::new(rbac::Binding)),
         (crate::crd::GROUP, crate::crd::PLURAL, Arc::new(CrdStrategy)),
     ];
-    let admission = "admissionregistration.k8s.io";
-    let inert: [(&str, &str, &'static str); 5] = [
+    let inert: [(&str, &str, &'static str); 3] = [
         (
             admission,
             "mutatingwebhookconfigurations",
@@ -86,16 +97,6 @@ pub(crate) fn builtin(service_cidr: &str) -> Result<Strategies, String> {
             admission,
             "validatingwebhookconfigurations",
             "this server does not call admission webhooks yet",
-        ),
-        (
-            admission,
-            "validatingadmissionpolicies",
-            "this server does not evaluate admission policies yet",
-        ),
-        (
-            admission,
-            "validatingadmissionpolicybindings",
-            "this server does not evaluate admission policies yet",
         ),
         (
             "apiregistration.k8s.io",
