@@ -21,6 +21,9 @@ use crate::server::ApiServer;
 /// How long connections may take to end after the shutdown began.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// Pause after an accept that failed.
+const ACCEPT_AGAIN: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// Serves connections until `shutdown`; then lets requests in flight end, for a bounded time.
 ///
 /// # Errors
@@ -44,6 +47,8 @@ pub async fn serve(
                 Ok((stream, _)) => stream,
                 Err(e) if is_transient(&e) => {
                     tracing::warn!(error = %e, "accepting a connection");
+                    // Out of descriptors: the connection stays in the queue, and the next attempt fails at once.
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
                     continue;
                 }
                 Err(e) => return Err(e),

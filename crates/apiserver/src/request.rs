@@ -7,6 +7,7 @@
 //! A namespace itself is `/api/v1/namespaces/<name>[/<status|finalize>]`: its requests lie in the namespace
 //! of their own name, so that a Role in it can grant them.
 
+use apimachinery::selector::FieldSelector;
 use http::Method;
 
 /// The parameters of a query, decoded, in order.
@@ -212,7 +213,7 @@ impl RequestInfo {
             && matches!(self.verb, "list" | "watch" | "deletecollection")
             && let Some(name) = self.query.get("fieldSelector").and_then(single_name)
         {
-            name.clone_into(&mut self.name);
+            self.name = name;
         }
     }
 
@@ -235,18 +236,17 @@ impl RequestInfo {
                 .split('/')
                 .filter(|p| !p.is_empty())
                 .nth(if self.group.is_empty() { 2 } else { 3 })
-                == Some("watch")
+                // Decoded, as `parse` reads it: else `%77atch` would be authorized for a name and show all.
+                .is_some_and(|segment| decode(segment, false) == "watch")
     }
 }
 
-fn single_name(selector: &str) -> Option<&str> {
-    let mut found = None;
-    for requirement in selector.split(',') {
-        if let Some(value) = requirement.trim().strip_prefix("metadata.name=") {
-            found = Some(value.strip_prefix('=').unwrap_or(value));
-        }
-    }
-    found.filter(|name| !name.is_empty())
+/// The one name that a selector lets through. Read by the parser that the selection itself uses: a value may hold
+/// escaped commas, and `type!=a\,metadata.name=x` pins no name at all.
+fn single_name(selector: &str) -> Option<String> {
+    let selector = FieldSelector::parse(selector).ok()?;
+    let name = selector.exact("metadata.name")?;
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -321,7 +321,20 @@ mod tests {
             "/api/v1/namespaces/a/secrets?fieldSelector=metadata.name%3Dx",
         );
         assert_eq!((i.verb, i.name.as_str(), i.path_name()), ("list", "x", ""));
+        // An escaped comma belongs to the value: this selects every Secret but one type.
+        let i = info(
+            &Method::GET,
+            "/api/v1/namespaces/a/secrets?fieldSelector=type!%3Da%5C%2Cmetadata.name%3Dx",
+        );
+        assert_eq!((i.verb, i.name.as_str()), ("list", ""));
+        let i = info(
+            &Method::GET,
+            "/api/v1/namespaces/a/secrets?fieldSelector=metadata.name!%3Dx",
+        );
+        assert_eq!(i.name, "");
         let i = info(&Method::GET, "/api/v1/watch/namespaces/a/pods/p");
+        assert_eq!((i.verb, i.path_name()), ("watch", "p"));
+        let i = info(&Method::GET, "/api/v1/%77atch/namespaces/a/secrets/p");
         assert_eq!((i.verb, i.path_name()), ("watch", "p"));
     }
 }

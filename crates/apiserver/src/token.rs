@@ -20,7 +20,7 @@ const MAX_SECONDS: i64 = 1 << 32;
 pub(crate) async fn request(
     inner: &Inner,
     call: &Call<'_>,
-    mut request: Value,
+    request: Value,
 ) -> Result<Value, ApiError> {
     let resource = GroupResource::new("", "serviceaccounts");
     let Some(account) = call
@@ -102,9 +102,6 @@ pub(crate) async fn request(
         .now
         .checked_add(SignedDuration::from_secs(seconds))
         .map_err(ApiError::internal)?;
-    if !request.get("spec").is_some_and(Value::is_object) {
-        request["spec"] = json!({});
-    }
     let bound = request
         .pointer("/spec/boundObjectRef")
         .cloned()

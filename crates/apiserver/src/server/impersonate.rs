@@ -15,6 +15,14 @@ pub(super) fn impersonate(
     user: User,
     headers: &HeaderMap,
 ) -> Result<User, ApiError> {
+    // A header that cannot be read must never count as absent: the request would act as its caller.
+    for (header, value) in headers {
+        if header.as_str().starts_with("impersonate-") && value.to_str().is_err() {
+            return Err(ApiError::bad_request(format!(
+                "the value of header {header} is not visible ASCII"
+            )));
+        }
+    }
     let text = |name: &str| {
         headers
             .get(name)

@@ -24,7 +24,9 @@ pub(super) async fn serve(
     routed: &Routed,
     body: RequestBody,
 ) -> Result<Response, ApiError> {
-    let in_namespace = !routed.info.namespace.is_empty() && !kind.is("", "namespaces");
+    // A namespace lies in itself, and in no other: what was authorized is the namespace of the path.
+    let is_own = kind.is("", "namespaces") && routed.info.namespace == routed.info.path_name();
+    let in_namespace = !routed.info.namespace.is_empty() && !is_own;
     if !kind.namespaced && in_namespace {
         return Err(ApiError::unknown_resource());
     }

@@ -119,3 +119,76 @@ async fn impersonation_needs_its_verb() {
             .contains("User \"ann\" cannot list")
     );
 }
+
+/// What is authorized in one namespace says nothing of another one's object, however the path is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespaced_grant_ends_at_its_namespace() {
+    let server =
+        Server::with(|config| config.static_tokens = parse_token_file(TOKENS).unwrap()).await;
+    server.write_kubeconfig("joe", "token: joe-token");
+    let joe = server
+        .run(
+            "joe",
+            &[
+                "auth",
+                "whoami",
+                "-o",
+                "jsonpath={.status.userInfo.username}",
+            ],
+            "",
+        )
+        .await;
+    let user = format!("--user={}", String::from_utf8_lossy(&joe.stdout));
+    for namespace in ["mine", "other"] {
+        server.kubectl(&["create", "namespace", namespace]).await;
+        for name in ["allowed", "hidden"] {
+            server
+                .kubectl(&["create", "secret", "generic", name, "-n", namespace])
+                .await;
+        }
+    }
+    let admin = [
+        "create",
+        "rolebinding",
+        "all",
+        "-n",
+        "mine",
+        "--clusterrole=cluster-admin",
+    ];
+    server
+        .kubectl(&[&admin[..], &[user.as_str()]].concat())
+        .await;
+    let get = async |path: &str| {
+        let output = server.run("joe", &["get", "--raw", path], "").await;
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert!(get("/api/v1/namespaces/mine").await.is_some());
+    assert!(
+        get("/api/v1/namespaces/mine/namespaces/other")
+            .await
+            .is_none()
+    );
+    assert!(get("/api/v1/namespaces/mine/namespaces").await.is_none());
+
+    let role = ["create", "role", "one", "-n", "other", "--verb=list,watch"];
+    let what = ["--resource=secrets", "--resource-name=allowed"];
+    server.kubectl(&[&role[..], &what[..]].concat()).await;
+    let binding = ["create", "rolebinding", "one", "-n", "other", "--role=one"];
+    server
+        .kubectl(&[&binding[..], &[user.as_str()]].concat())
+        .await;
+    let secrets = "/api/v1/namespaces/other/secrets?fieldSelector=";
+    let one = get(&format!("{secrets}metadata.name%3Dallowed")).await;
+    assert!(one.is_some_and(|list| list.contains("allowed") && !list.contains("hidden")));
+    for trick in [
+        "type!%3Da%5C%2Cmetadata.name%3Dallowed",
+        "metadata.name!%3Dallowed",
+    ] {
+        assert!(get(&format!("{secrets}{trick}")).await.is_none(), "{trick}");
+    }
+    let watched = get("/api/v1/%77atch/namespaces/other/secrets/allowed?timeoutSeconds=1").await;
+    assert!(watched.is_none_or(|events| !events.contains("hidden")));
+}
