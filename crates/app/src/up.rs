@@ -71,6 +71,7 @@ pub(crate) fn main(options: UpOptions) -> ExitCode {
         eprintln!("ferrovirt: {error}");
         return ExitCode::from(2);
     }
+    raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -86,6 +87,20 @@ pub(crate) fn main(options: UpOptions) -> ExitCode {
             eprintln!("ferrovirt: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Takes as many descriptors as this process may have: the usual 1024 are fewer than the connections that
+/// are served, and whoever opened those would keep the store from opening its files.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "the limit of open files stays as it is");
     }
 }
 
@@ -323,7 +338,12 @@ async fn run_agent(
             node::publish(&client, &config.node, config.labels, &found).await?;
             anyhow::Ok(found)
         };
-        match asked.await {
+        // A controller that is stopped before it has seen its objects never ends: none is begun then.
+        let asked = tokio::select! {
+            () = stop.cancelled() => return,
+            asked = asked => asked,
+        };
+        match asked {
             Ok(found) => break found,
             Err(e) => error!("this node takes no VMs yet: {e:#}"),
         }
