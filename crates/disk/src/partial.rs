@@ -7,6 +7,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::file::{FileError, Operation};
@@ -32,6 +33,8 @@ impl Partial {
             .write(true)
             .create(true)
             .truncate(true)
+            // Disks hold secrets (a cloud-init seed is one): nobody else of the host reads them.
+            .mode(0o660)
             .open(&path)
             .map_err(|error| FileError::new(Operation::Create, &path, error))?;
         Ok(Self {
@@ -109,5 +112,15 @@ mod tests {
         Partial::create(&target).unwrap().commit().unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn others_of_the_host_cannot_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("seed.iso");
+        Partial::create(&target).unwrap().commit().unwrap();
+        let mode = fs::metadata(&target).unwrap().permissions().mode();
+        assert_eq!(mode & 0o007, 0);
     }
 }
