@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::resources::{Deletable, Resources};
 
-/// How soon an emptying namespace is looked at again: finalizers of its contents take their time.
-const AGAIN: Duration = Duration::from_millis(200);
+/// How soon, and how late, an emptying namespace is looked at again: finalizers of its contents take
+/// their time, and one that nobody removes takes for ever.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
 const FINALIZER: &str = "kubernetes";
 
 struct Namespaces {
@@ -129,6 +130,7 @@ impl Reconciler for Namespaces {
             Plan::Nothing => Ok(Next::Change),
             Plan::Empty { message } => {
                 self.report(&observed.namespace, "True", &message).await?;
+                let mut failed = None;
                 for rest in observed.remaining.into_iter().flatten() {
                     let api: Api<DynamicObject> =
                         Api::namespaced_with(self.client.clone(), &name, &rest.kind.resource);
@@ -138,14 +140,19 @@ impl Reconciler for Namespaces {
                     {
                         Ok(_) => {}
                         Err(kube::Error::Api(s)) if s.code == 404 || s.code == 405 => {}
+                        // One kind that cannot be deleted does not keep the others.
                         Err(e) => {
-                            return Err(e).doing(|| {
+                            let error = Err(e).doing(|| {
                                 format!("deleting {} of {name}", rest.kind.resource.plural)
                             });
+                            failed = failed.or(Some(error));
                         }
                     }
                 }
-                Ok(Next::After(AGAIN))
+                match failed {
+                    Some(error) => error,
+                    None => Ok(Next::After(again(&observed.namespace, Timestamp::now()))),
+                }
             }
             Plan::Finalize => {
                 self.finalize(&observed.namespace).await?;
@@ -208,6 +215,14 @@ impl Namespaces {
     }
 }
 
+/// The longer it takes, the less it matters to be quick: a tenth of the time so far.
+fn again(namespace: &Namespace, now: Timestamp) -> Duration {
+    let since = namespace.metadata.deletion_timestamp.as_ref();
+    let so_far = since.map(|t| now.duration_since(t.0)).unwrap_or_default();
+    let so_far = Duration::try_from(so_far).unwrap_or_default();
+    (so_far / 10).clamp(AGAIN.0, AGAIN.1)
+}
+
 /// What remains, as upstream words it: `Some resources are remaining: pods. has 2 resource instances, ...`.
 fn sentence(rest: &[Remaining]) -> String {
     let parts: Vec<String> = rest
@@ -244,6 +259,20 @@ pub async fn run(client: Client, resources: Resources, cancel: CancellationToken
 mod tests {
     use super::*;
     use kube::api::ApiResource;
+
+    #[test]
+    fn a_namespace_that_does_not_empty_is_asked_less_and_less() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut namespace = Namespace::default();
+        assert_eq!(again(&namespace, at(9)), AGAIN.0);
+        namespace.metadata.deletion_timestamp = Some(
+            k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(100)),
+        );
+        assert_eq!(again(&namespace, at(99)), AGAIN.0);
+        assert_eq!(again(&namespace, at(101)), AGAIN.0);
+        assert_eq!(again(&namespace, at(130)), Duration::from_secs(3));
+        assert_eq!(again(&namespace, at(9999)), AGAIN.1);
+    }
 
     #[test]
     fn says_what_remains_and_what_it_waits_for() {

@@ -221,6 +221,8 @@ pub(super) enum VolumePlan {
     Phase(&'static str),
     /// Nobody needs it: remove the directory, then the object.
     Reclaim,
+    /// Its object was deleted, but its policy is to retain the data: the directory stays.
+    LetGo,
 }
 
 /// Decides about a volume; `claim_lives` says whether the claim of its `claimRef` exists.
@@ -240,8 +242,11 @@ pub(super) fn volume(pv: &PersistentVolume, claim_lives: bool) -> VolumePlan {
             VolumePlan::Phase("Bound")
         };
     }
-    if pv.metadata.deletion_timestamp.is_some() || policy != Some("Retain") {
+    if policy != Some("Retain") {
         return VolumePlan::Reclaim;
+    }
+    if pv.metadata.deletion_timestamp.is_some() {
+        return VolumePlan::LetGo;
     }
     if phase == Some("Released") {
         VolumePlan::Nothing

@@ -139,6 +139,11 @@ fn a_volume_is_reclaimed_after_its_claim_unless_it_is_to_be_retained() {
     assert_eq!(volume(&pv, false), VolumePlan::Reclaim);
     pv.spec.as_mut().unwrap().persistent_volume_reclaim_policy = Some("Retain".into());
     assert_eq!(volume(&pv, false), VolumePlan::Phase("Released"));
+    let mut deleted = pv.clone();
+    deleted.metadata.deletion_timestamp = Some(
+        k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH),
+    );
+    assert_eq!(volume(&deleted, false), VolumePlan::LetGo);
     pv.metadata.annotations = None;
     assert_eq!(volume(&pv, false), VolumePlan::Nothing);
 }

@@ -85,9 +85,11 @@ impl Reconciler for Volumes {
                 new.status.get_or_insert_default().phase = Some(phase.to_owned());
                 write_status(&api, &new, volume.status.as_ref(), new.status.as_ref()).await?;
             }
-            VolumePlan::Reclaim => {
-                self.remove_directory(&volume.name_any()).await?;
-                delete_if_present(&api, volume).await?;
+            VolumePlan::Reclaim | VolumePlan::LetGo => {
+                if plan == VolumePlan::Reclaim {
+                    self.remove_directory(&volume.name_any()).await?;
+                    delete_if_present(&api, volume).await?;
+                }
                 for finalizer in [VOLUME_FINALIZER, VOLUME_PROTECTION] {
                     // Read again each time: every write changes the version.
                     if let Some(now) = get_opt(&api, &volume.name_any()).await? {
