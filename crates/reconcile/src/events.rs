@@ -3,7 +3,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -12,6 +12,9 @@ use tracing::debug;
 
 /// Longest message of an Event (kube-apiserver's limit).
 const MESSAGE_LIMIT: usize = 1024;
+
+/// Repetitions of an Event within this time are one: a controller that waits says so at every pass.
+const REPEAT_AFTER: SignedDuration = SignedDuration::from_secs(5);
 
 /// Whether an Event tells of the ordinary, or of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +42,8 @@ impl Recorder {
     /// Records that `reason` happened to `object`.
     ///
     /// # Guarantees
-    /// The same reason and message about the same object is one Event whose count grows. An Event
+    /// The same reason and message about the same object is one Event whose count grows, at most
+    /// every few seconds. An Event
     /// that cannot be written is logged and dropped: it must never hold up the work it tells of.
     pub async fn publish<K>(&self, object: &K, kind: EventKind, reason: &str, message: &str)
     where
@@ -52,6 +56,9 @@ impl Recorder {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         let existing = api.get_opt(&name).await.ok().flatten();
         let written = if let Some(old) = existing {
+            if is_fresh(old.last_timestamp.as_ref(), &now) {
+                return;
+            }
             let patch = serde_json::json!({
                 "count": old.count.unwrap_or(1).saturating_add(1),
                 "lastTimestamp": now,
@@ -110,4 +117,25 @@ fn event_name<K: Resource<DynamicType = ()>>(
         .hash(&mut hash);
     let base: String = object.name_any().chars().take(200).collect();
     format!("{base}.{:016x}", hash.finish())
+}
+
+fn is_fresh(last: Option<&Time>, now: &Time) -> bool {
+    let age = last.map(|last| now.0.duration_since(last.0));
+    age.is_some_and(|age| age >= SignedDuration::ZERO && age < REPEAT_AFTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repetitions_in_short_order_are_one() {
+        let at = |second| Time(Timestamp::from_second(second).unwrap());
+        assert!(is_fresh(Some(&at(100)), &at(100)));
+        assert!(is_fresh(Some(&at(100)), &at(104)));
+        assert!(!is_fresh(Some(&at(100)), &at(105)));
+        // A clock that was set back does not silence Events for ever.
+        assert!(!is_fresh(Some(&at(100)), &at(99)));
+        assert!(!is_fresh(None, &at(100)));
+    }
 }
