@@ -147,6 +147,10 @@ impl Writer {
         match recovery::begin(&mut file, &self.directory, first) {
             Ok(()) => {}
             Err(error) if is_full(&error) => return Err(StoreError::Full),
+            // The directory could not be opened: nothing was lost, and connections that end free some.
+            Err(error) if is_out_of_descriptors(&error) => {
+                return Err(StoreError::io("open the directory of", &path, error));
+            }
             Err(error) => return Err(self.poison("begin the segment after", error)),
         }
         let path = std::mem::replace(&mut self.path, path);
@@ -338,4 +342,9 @@ fn is_full(error: &io::Error) -> bool {
         error.kind(),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
     )
+}
+
+/// EMFILE and ENFILE come of opening only, never of writing or syncing.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
 }
