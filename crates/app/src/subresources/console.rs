@@ -65,6 +65,12 @@ impl Subresource for Console {
             ));
         }
         let dir = launcher_dir(&self.pods_dir, &vmi)?;
+        // Before the launcher is asked: a new session takes the console from the old one.
+        if !request.is_websocket() {
+            return Err(ApiError::bad_request(
+                "the console is a WebSocket: the request does not ask for one",
+            ));
+        }
         let serial = launcher_api::console(&dir).await.map_err(|e| {
             ApiError::service_unavailable(format!("connecting to the launcher: {e}"))
         })?;
