@@ -38,6 +38,8 @@ const SERVER_CERTIFICATE: Duration = Duration::from_secs(365 * 24 * 3600);
 const ADMIN_CERTIFICATE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long everything may take to stop.
 const STOP: Duration = Duration::from_secs(10);
+/// How long a component may go on after it was told to stop.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
 /// How often a node that could not be asked what it can do is asked again.
 const ASK_NODE_AGAIN: Duration = Duration::from_secs(10);
 
@@ -280,18 +282,22 @@ async fn run_everything(
     let s = || stop.child_token();
 
     let resources = engine::resources::discover(c(), s());
-    tasks.spawn(engine::garbage::run(c(), resources.clone(), s()));
-    tasks.spawn(engine::namespaces::run(c(), resources, s()));
-    tasks.spawn(engine::events::run(c(), s()));
+    start(
+        tasks,
+        stop,
+        engine::garbage::run(c(), resources.clone(), s()),
+    );
+    start(tasks, stop, engine::namespaces::run(c(), resources, s()));
+    start(tasks, stop, engine::events::run(c(), s()));
     let ca = authority.ca_pem().to_owned();
-    tasks.spawn(engine::service_accounts::run(c(), ca, s()));
-    tasks.spawn(engine::scheduler::run(c(), s()));
+    start(tasks, stop, engine::service_accounts::run(c(), ca, s()));
+    start(tasks, stop, engine::scheduler::run(c(), s()));
     let volumes = engine::provisioner::Config {
         root: data.volumes(),
         node: node.to_owned(),
         owner: user,
     };
-    tasks.spawn(engine::provisioner::run(c(), volumes, s()));
+    start(tasks, stop, engine::provisioner::run(c(), volumes, s()));
     let pods = noderuntime::Config {
         node: node.to_owned(),
         data_dir: data.path().to_owned(),
@@ -301,14 +307,22 @@ async fn run_everything(
         executable: PathBuf::from("/proc/self/exe"),
         verbs: &["launcher", "importer"],
     };
-    tasks.spawn(noderuntime::run(c(), pods, s()));
-    tasks.spawn(noderuntime::heartbeat(c(), facts, s()));
+    start(tasks, stop, noderuntime::run(c(), pods, s()));
+    start(tasks, stop, noderuntime::heartbeat(c(), facts, s()));
 
     let runtime = controllers::runtime::follow(c(), s());
-    tasks.spawn(controllers::vmruntime::run(c(), s()));
-    tasks.spawn(controllers::vm::run(c(), runtime.clone(), s()));
-    tasks.spawn(controllers::vmi::run(c(), runtime.clone(), s()));
-    tasks.spawn(controllers::datavolume::run(c(), runtime.clone(), s()));
+    start(tasks, stop, controllers::vmruntime::run(c(), s()));
+    start(tasks, stop, controllers::vm::run(c(), runtime.clone(), s()));
+    start(
+        tasks,
+        stop,
+        controllers::vmi::run(c(), runtime.clone(), s()),
+    );
+    start(
+        tasks,
+        stop,
+        controllers::datavolume::run(c(), runtime.clone(), s()),
+    );
     let agent = node::Config {
         node: node.to_owned(),
         pods_dir: data.pods(),
@@ -319,8 +333,33 @@ async fn run_everything(
         },
         user,
     };
-    tasks.spawn(run_agent(c(), data.clone(), agent, runtime, s()));
+    start(
+        tasks,
+        stop,
+        run_agent(c(), data.clone(), agent, runtime, s()),
+    );
     Ok(())
+}
+
+/// Starts a component. Told to stop, it has a moment to end what it is doing: everything here may be
+/// killed at any instant, so nothing is lost when it takes longer. (A kube controller that has not seen
+/// its first list yet does not end by itself.)
+fn start(
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    component: impl Future<Output = ()> + Send + 'static,
+) {
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        let overdue = async {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST_MOMENT).await;
+        };
+        tokio::select! {
+            () = component => {}
+            () = overdue => {}
+        }
+    });
 }
 
 /// Finds out what this node can do, says so, and takes VMs. Not part of being ready: the probe runs

@@ -13,9 +13,9 @@ use tokio::sync::mpsc;
 /// VMIs that wait to be looked at. A full queue holds the watchers up, nobody else.
 const QUEUE: usize = 256;
 /// A launcher that was just spawned opens its socket within moments.
-const CONNECT_AGAIN: Duration = Duration::from_millis(10);
+const CONNECT_AGAIN: Duration = Duration::from_millis(2);
 /// For how long that is tried before the reconciler has to ask again.
-const CONNECT_TRIES: u32 = 500;
+const CONNECT_TRIES: u32 = 2500;
 
 /// The watchers: one per launcher directory.
 #[derive(Debug, Clone)]

@@ -20,7 +20,9 @@ use kube::Client;
 use kube::api::{Api, ListParams, ObjectMeta};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, WatchStreamExt, watcher};
-use reconcile::{Next, ReconcileError, Reconciler, ResultExt, create_if_absent, write_status};
+use reconcile::{
+    Next, ReconcileError, Reconciler, ResultExt, create_if_absent, get_opt, write_status,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -29,6 +31,11 @@ use plan::{Facts, NodeFacts};
 
 /// Makes the singleton, disabled, if it is not there (G-01).
 pub async fn ensure(client: &Client) -> Result<(), ReconcileError> {
+    let api: Api<VMRuntime> = Api::all(client.clone());
+    // Asked first: it is nearly always there, and a refused creation costs a start its validation.
+    if get_opt(&api, NAME).await?.is_some() {
+        return Ok(());
+    }
     let runtime = VMRuntime {
         metadata: ObjectMeta {
             name: Some(NAME.to_owned()),
@@ -37,7 +44,7 @@ pub async fn ensure(client: &Client) -> Result<(), ReconcileError> {
         spec: VMRuntimeSpec::default(),
         status: Some(VMRuntimeStatus::default()),
     };
-    create_if_absent(&Api::all(client.clone()), &runtime).await?;
+    create_if_absent(&api, &runtime).await?;
     Ok(())
 }
 
