@@ -74,7 +74,6 @@ pub(crate) fn main(options: UpOptions) -> ExitCode {
         return ExitCode::from(2);
     }
     raise_descriptors();
-    raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -90,20 +89,6 @@ pub(crate) fn main(options: UpOptions) -> ExitCode {
             eprintln!("ferrovirt: {error:#}");
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Takes as many descriptors as this process may have: the usual 1024 are fewer than the connections that
-/// are served, and whoever opened those would keep the store from opening its files.
-fn raise_descriptors() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: maximum,
-        maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        warn!(%error, "the limit of open files stays as it is");
     }
 }
 
