@@ -86,7 +86,10 @@ impl Checker<'_> {
             Expr::Select(select) => {
                 let operand = self.expr(&select.operand)?;
                 let ty = member(&operand.ty, &select.field)?;
-                let ty = if select.test { Type::Bool } else { ty };
+                // Asking for presence costs nothing beyond its operand, as in Kubernetes.
+                if select.test {
+                    return done(Type::Bool, operand.cost);
+                }
                 done(ty, operand.cost.saturating_add(1))
             }
             Expr::Call(call) => self.call(call),
@@ -147,7 +150,7 @@ impl Checker<'_> {
 
     fn call(&mut self, call: &CallExpr) -> Result<Checked, Problem> {
         let name = call.func_name.as_str();
-        let mut cost: u64 = 1;
+        let mut cost: u64 = u64::from(!COSTED.contains(&name));
         let target = match call.target.as_deref() {
             None => None,
             Some(target) => {
@@ -416,6 +419,18 @@ fn index(a: &Type, b: &Type) -> Option<Type> {
     }
 }
 
+/// Operators whose whole cost is that of their operands and of the text they pass over.
+const COSTED: [&str; 8] = [
+    operators::LOGICAL_AND,
+    operators::LOGICAL_OR,
+    operators::EQUALS,
+    operators::NOT_EQUALS,
+    operators::LESS,
+    operators::LESS_EQUALS,
+    operators::GREATER,
+    operators::GREATER_EQUALS,
+];
+
 fn operator_cost(name: &str, args: &[Type]) -> u64 {
     use operators as op;
     match (name, args) {
@@ -429,7 +444,7 @@ fn operator_cost(name: &str, args: &[Type]) -> u64 {
             [a, b],
         ) => tenth(a.size().min(b.size())),
         (op::ADD, [a, b]) => tenth(a.size().saturating_add(b.size())),
-        (op::IN, [_, Type::List(of, max)]) => max.saturating_mul(tenth(of.size())),
+        (op::IN, [_, Type::List(_, max)]) => *max,
         _ => 0,
     }
 }
@@ -438,8 +453,6 @@ fn function_cost(name: &str, target: Option<&Type>, args: &[Type]) -> u64 {
     let all = || target.into_iter().chain(args);
     let sizes = || all().map(Type::size).fold(0, u64::saturating_add);
     match name {
-        "size" | "hasValue" | "value" | "or" | "orValue" | "optional.of" | "optional.none"
-        | "dyn" | "type" | "charAt" => 0,
         "startsWith" | "endsWith" => args.first().map_or(0, |arg| tenth(arg.size())),
         "contains" | "indexOf" | "lastIndexOf" => {
             let needle = args.first().map_or(1, |arg| tenth(arg.size()).max(1));
@@ -454,7 +467,11 @@ fn function_cost(name: &str, target: Option<&Type>, args: &[Type]) -> u64 {
             all().map(Type::size).fold(1, u64::saturating_mul)
         }
         "isSorted" | "sum" | "min" | "max" => target.map_or(0, Type::size),
-        _ => tenth(sizes()),
+        "url" | "isURL" | "lowerAscii" | "upperAscii" | "substring" | "trim" | "reverse"
+        | "replace" | "split" | "join" | "format" | "ip" | "isIP" | "cidr" | "isCIDR"
+        | "quantity" | "isQuantity" | "semver" | "isSemver" | "string" | "bytes" | "validate"
+        | "base64.encode" | "base64.decode" => tenth(sizes()),
+        _ => 0,
     }
 }
 

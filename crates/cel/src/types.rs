@@ -47,9 +47,9 @@ impl Type {
         Type::List(Arc::new(of), max)
     }
 
-    /// A map with text keys.
+    /// A map with text keys, which Kubernetes takes for short.
     pub(crate) fn map(of: Type, max: u64) -> Type {
-        Type::Map(Arc::new((Type::String(limits::REQUEST), of)), max)
+        Type::Map(Arc::new((Type::String(0), of)), max)
     }
 
     /// Whether a value of one may be where the other is wanted; sizes do not matter.

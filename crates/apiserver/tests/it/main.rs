@@ -8,3 +8,4 @@ mod crds;
 mod extension;
 mod harness;
 mod kubectl;
+mod rules;
