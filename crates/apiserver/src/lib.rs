@@ -37,6 +37,8 @@
 //! * Nothing from outside is unbounded: see `limits`.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
 
+mod admission;
+mod apiservices;
 mod authn;
 mod authz;
 mod body;
@@ -63,6 +65,7 @@ mod strategies;
 mod strategy;
 mod subresource;
 mod table;
+mod tls_client;
 mod token;
 mod websocket;
 

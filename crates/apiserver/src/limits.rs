@@ -38,6 +38,8 @@ pub(crate) const FUTURE_REVISION_WAIT: Duration = Duration::from_secs(3);
 pub(crate) const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
 /// Shortest time between two bookmarks on an idle watch.
 pub(crate) const BOOKMARK_INTERVAL: Duration = Duration::from_secs(10);
+/// How long before its end a watch gets its last bookmark.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
 /// Frames that may wait for a slow watcher before the store's own window counts.
 pub(crate) const WATCH_BUFFER: usize = 64;
 /// Duration of a watch whose client named none: from this to twice this.

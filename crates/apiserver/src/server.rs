@@ -100,6 +100,8 @@ impl ApiServer {
             strategies: by_resource,
             crds_at: CaughtUp::default(),
             address_lock: tokio::sync::Mutex::new(()),
+            quota_lock: tokio::sync::Mutex::new(()),
+            webhooks: crate::admission::Webhooks::default(),
         });
         let stop = CancellationToken::new();
         if config.bootstrap {
@@ -108,6 +110,11 @@ impl ApiServer {
         Authorizer::start(Arc::clone(&registry), stop.clone()).await?;
         Policies::start(Arc::clone(&registry), stop.clone()).await?;
         crd::start(Arc::clone(&registry), stop.clone()).await?;
+        crate::admission::Webhooks::start(Arc::clone(&registry), stop.clone()).await?;
+        if config.bootstrap {
+            crate::admission::ensure_accounts(&registry).await;
+            crate::apiservices::start(Arc::clone(&registry), stop.clone());
+        }
         let authenticator = Authenticator::new(
             config.static_tokens,
             Arc::clone(&config.service_account_keys),

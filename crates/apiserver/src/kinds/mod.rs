@@ -15,6 +15,6 @@ pub(crate) use builtin::builtin;
 pub(crate) use crd_schema::CrdSchema;
 pub use model::Kind;
 pub(crate) use model::{
-    Behaviour, Column, CrdDetails, PrinterColumn, Scale, SchemaSource, SubresourceInfo,
+    Behaviour, Column, CrdDetails, PrinterColumn, Scale, SchemaSource, SubresourceInfo, api_version,
 };
 pub(crate) use set::{KindSet, version_order};

@@ -181,7 +181,9 @@ fn types(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
 /// Which rule names of a kind follow.
 fn name_rule(call: &Call<'_>) -> fn(&str) -> Vec<String> {
     match (call.kind.group.as_str(), call.kind.plural.as_str()) {
-        ("rbac.authorization.k8s.io", _) => name::path_segment,
+        ("rbac.authorization.k8s.io", _) | ("apiregistration.k8s.io", "apiservices") => {
+            name::path_segment
+        }
         ("", "namespaces") => name::dns1123_label,
         ("", "services") => name::dns1035_label,
         _ => name::dns1123_subdomain,

@@ -8,6 +8,7 @@ use store::Precondition;
 use super::change::Proposal;
 use super::pipeline::{self, CommitError};
 use super::{Call, checks, metadata, store_error};
+use crate::admission;
 use crate::decode::Decoded;
 use crate::limits;
 use crate::strategy::Operation;
@@ -65,10 +66,15 @@ pub(super) async fn create_proposed(
     for strategy in call.registry.strategies(call.kind) {
         strategy.prepare_create(&cx, &mut object).await?;
     }
+    let applied = proposal.applied.then(|| object.clone());
+    let mutated = admission::mutate(call, &mut object, None).await?;
     if !proposal.applied {
         pipeline::manage(call, &mut object, None)?;
+    } else if mutated {
+        pipeline::manage(call, &mut object, applied.as_ref())?;
     }
     pipeline::judge(call, &object, None, errors).await?;
+    let _quota = admission::validate(call, &object, None).await?;
     if call.options.dry_run {
         let (entry, _) = call
             .registry
@@ -84,7 +90,11 @@ pub(super) async fn create_proposed(
     for _ in 0..limits::GENERATE_ATTEMPTS {
         let name = meta::name(&object).unwrap_or_default().to_owned();
         match pipeline::commit(call, &name, Precondition::Absent, Some(&mut object)).await {
-            Ok(_) => return Ok(object),
+            Ok(_) => {
+                drop(_quota);
+                admission::created(call, &object).await;
+                return Ok(object);
+            }
             Err(CommitError::Failed(e)) => return Err(e),
             Err(CommitError::Lost) if generated => {
                 if let Some(meta) = meta::metadata_mut(&mut object) {

@@ -42,6 +42,7 @@ pub(crate) async fn delete(call: &Call<'_>, options: &DeleteOptions) -> Result<V
             strategy.validate_delete(&cx, &object).await?;
         }
         crate::policies::admit(call, Operation::Delete, None, Some(&object)).await?;
+        crate::admission::validate_delete(call, &object).await?;
         match attempt(call, options, object, &entry).await {
             Ok(answer) => return Ok(answer),
             Err(CommitError::Failed(e)) => return Err(e),
@@ -108,6 +109,7 @@ async fn attempt(
         if !dry_run {
             let at = Precondition::At(entry.modified);
             let committed = pipeline::commit(call, call.name, at, None).await?;
+            crate::admission::removed(call).await;
             // What is shown of it carries the revision of its end.
             for shown in [&mut object, &mut before] {
                 meta::set_resource_version(shown, Some(&committed.revision.0.to_string()));

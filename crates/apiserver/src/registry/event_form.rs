@@ -25,6 +25,12 @@ pub(super) fn to_new(object: &mut Value) {
         for (core, new) in FIELDS {
             rename(map, core, new);
         }
+        // Core writes these even when they are empty.
+        for key in ["reportingController", "reportingInstance"] {
+            if map.get(key).is_some_and(|v| v == "") {
+                map.remove(key);
+            }
+        }
         map.insert(
             "apiVersion".to_owned(),
             Value::String("events.k8s.io/v1".to_owned()),

@@ -11,7 +11,7 @@
 mod call;
 mod change;
 mod checks;
-mod codec;
+pub(crate) mod codec;
 mod continue_token;
 mod create;
 mod delete;
@@ -39,6 +39,7 @@ use arc_swap::ArcSwap;
 use store::{Revision, Store, StoreError};
 use tokio::sync::watch as channel;
 
+use crate::admission::Webhooks;
 use crate::authz::Authorizer;
 use crate::kinds::{Kind, KindSet};
 use crate::limits;
@@ -52,6 +53,7 @@ pub(crate) use delete_options::DeleteOptions;
 pub(crate) use list::{Listed, list};
 pub(crate) use options::{FieldValidation, WriteOptions};
 pub(crate) use patch::{PatchType, patch};
+pub(crate) use pipeline::complete_again;
 pub(crate) use read::get;
 pub use reader::Reader;
 pub(crate) use scale::{scale_get, scale_patch, scale_update};
@@ -67,11 +69,14 @@ pub(crate) struct Registry {
     pub kinds: ArcSwap<KindSet>,
     pub authorizer: Authorizer,
     pub policies: Policies,
+    pub webhooks: Webhooks,
     pub strategies: Strategies,
     /// Revision up to which CRDs are taken up.
     pub crds_at: CaughtUp,
     /// Held while a Service address is chosen and committed.
     pub address_lock: tokio::sync::Mutex<()>,
+    /// Held while the usage of a namespace is counted and what adds to it is committed.
+    pub quota_lock: tokio::sync::Mutex<()>,
 }
 
 impl Registry {
@@ -89,6 +94,7 @@ impl Registry {
             self.authorizer.caught_up.wait(revision).await;
         } else if kind.group == "admissionregistration.k8s.io" {
             self.policies.caught_up.wait(revision).await;
+            self.webhooks.caught_up.wait(revision).await;
         } else if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
             self.crds_at.wait(revision).await;
         }
@@ -113,6 +119,11 @@ impl CaughtUp {
             *at = (*at).max(revision.0);
             newer
         });
+    }
+
+    /// Tells of every advance.
+    pub(crate) fn subscribe(&self) -> channel::Receiver<u64> {
+        self.0.subscribe()
     }
 
     /// Waits for [`Self::advance`], with a bound: a late answer is better than none.

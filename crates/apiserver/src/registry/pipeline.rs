@@ -8,6 +8,7 @@ use serde_json::Value;
 use store::{Committed, Op, Precondition, StoreError, Write};
 
 use super::{Call, FieldValidation, checks, codec, store_error};
+use crate::kinds::Kind;
 use crate::strategy::Operation;
 
 /// Raw admission, pruning, defaults. Gives the errors that remain to be reported with the others.
@@ -70,6 +71,16 @@ pub(super) fn conform(
         .into_iter()
         .filter(|e| e.kind != FieldErrorKind::Duplicate)
         .collect())
+}
+
+/// Prunes and defaults an object that admission changed.
+pub(crate) fn complete_again(kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
+    let Some(schema) = kind.schema() else {
+        return Ok(());
+    };
+    schema::prune(&schema, object);
+    schema::default(&schema, object)
+        .map_err(|_| ApiError::bad_request("the defaults of this kind make the object too large"))
 }
 
 /// Typed servers do not write empty maps and lists of optional fields; neither do we.

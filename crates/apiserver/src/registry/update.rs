@@ -10,6 +10,7 @@ use super::change::{Change, Proposal};
 use super::create::create_proposed;
 use super::pipeline::{self, CommitError};
 use super::{Call, checks, codec, metadata, store_error};
+use crate::admission;
 use crate::decode::Decoded;
 use crate::limits;
 use crate::strategy::Operation;
@@ -24,6 +25,7 @@ pub(crate) struct Outcome {
 pub(crate) async fn replace(call: &Call<'_>, mut decoded: Decoded) -> Result<Outcome, ApiError> {
     // What is no object of the kind is refused whether or not there is something to replace.
     checks::type_of(call, &mut decoded.value)?;
+    checks::place(call, &mut decoded.value)?;
     update(
         call,
         &Replace(
@@ -162,11 +164,16 @@ async fn attempt(
     for strategy in call.registry.strategies(call.kind) {
         strategy.prepare_update(&cx, &mut object, &old).await?;
     }
+    let applied = proposal.applied.then(|| object.clone());
+    let mutated = admission::mutate(call, &mut object, Some(&old)).await?;
     if !proposal.applied {
         pipeline::manage(call, &mut object, Some(&old))?;
+    } else if mutated {
+        pipeline::manage(call, &mut object, applied.as_ref())?;
     }
     errors.retain(|_| call.subresource.is_empty());
     pipeline::judge(call, &object, Some(&old), errors).await?;
+    let quota = admission::validate(call, &object, Some(&old)).await?;
     if metadata::is_noop(&object, &old) {
         return Ok(Some(old));
     }
@@ -179,8 +186,16 @@ async fn attempt(
     } else {
         pipeline::commit(call, call.name, Precondition::At(at), Some(&mut object)).await
     };
+    drop(quota);
     match committed {
-        Ok(_) => Ok(Some(object)),
+        Ok(_) => {
+            if gone {
+                admission::removed(call).await;
+            } else {
+                admission::updated(call, &object).await;
+            }
+            Ok(Some(object))
+        }
         Err(CommitError::Failed(e)) => Err(e),
         Err(CommitError::Lost) if demanded => Err(ApiError::modified(&resource, call.name)),
         Err(CommitError::Lost) => Ok(None),

@@ -172,6 +172,8 @@ pub(crate) async fn watch(
         bookmarks: start.bookmarks,
         sent: after,
         exact_key,
+        // The last moment at which a client that reconnects hears where to go on.
+        farewell: tokio::time::Instant::now() + start.timeout.saturating_sub(limits::FAREWELL),
     };
     match registry.store.watch(&prefix, after).await {
         Ok(events) => {
@@ -209,6 +211,8 @@ struct Feed {
     /// Newest revision that the client knows of.
     sent: Revision,
     exact_key: Option<String>,
+    /// When the last bookmark is due.
+    farewell: tokio::time::Instant,
 }
 
 impl Feed {
@@ -224,10 +228,21 @@ impl Feed {
             }
         }
         let mut bookmarked = tokio::time::Instant::now();
+        let mut reached = self.sent;
+        let mut parted = !self.bookmarks;
         loop {
             let item = tokio::select! {
                 item = events.next() => item,
                 () = self.sender.closed() => return,
+                () = tokio::time::sleep_until(self.farewell), if !parted => {
+                    parted = true;
+                    self.sent = self.sent.max(reached);
+                    let frame = self.frames.bookmark(self.sent, false);
+                    if !self.send(frame).await {
+                        return;
+                    }
+                    continue;
+                }
             };
             match item {
                 Ok(WatchItem::Event(event)) => {
@@ -246,6 +261,7 @@ impl Feed {
                     }
                 }
                 Ok(WatchItem::Progress(revision)) => {
+                    reached = revision;
                     let due = bookmarked.elapsed() >= limits::BOOKMARK_INTERVAL;
                     if self.bookmarks && due && revision > self.sent {
                         bookmarked = tokio::time::Instant::now();

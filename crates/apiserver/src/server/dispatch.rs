@@ -16,7 +16,7 @@ use crate::negotiate::Accept;
 use crate::registry::Reader;
 use crate::request::RequestInfo;
 use crate::subresource::{Response, SubresourceRegistration, SubresourceRequest};
-use crate::{discovery, health, limits, respond};
+use crate::{apiservices, discovery, health, limits, respond};
 
 /// A request on its way, after authorization.
 pub(super) struct Routed {
@@ -148,7 +148,10 @@ async fn resource(
             respond::warn(&mut response, warning.into_iter().collect());
             Ok(response)
         }
-        None => Err(ApiError::unknown_resource()),
+        None => {
+            let reader = Reader(Arc::clone(&inner.registry));
+            Err(apiservices::unavailable(&reader, &info.group, &info.version).await)
+        }
     }
 }
 
@@ -208,7 +211,15 @@ async fn path(inner: &Arc<Inner>, routed: &Routed) -> Result<Response, ApiError>
             let jwks = inner.keys.jwks().map_err(ApiError::internal)?;
             Ok(respond::value(StatusCode::OK, &jwks, routed.accept))
         }
-        _ => discovery::serve(inner, info, routed.accept, &routed.headers)
-            .ok_or_else(ApiError::unknown_resource),
+        path => match discovery::serve(inner, info, routed.accept, &routed.headers) {
+            Some(response) => Ok(response),
+            None => {
+                let reader = Reader(Arc::clone(&inner.registry));
+                let mut parts = path.trim_start_matches("/apis/").split('/');
+                let (group, version) = (parts.next(), parts.next());
+                let (group, version) = (group.unwrap_or_default(), version.unwrap_or_default());
+                Err(apiservices::unavailable(&reader, group, version).await)
+            }
+        },
     }
 }

@@ -4,13 +4,13 @@ mod address;
 mod binding;
 mod eviction;
 mod fields;
-mod inert;
 mod namespace;
 mod node_ports;
 mod pod;
 mod pod_defaults;
 mod pod_validate;
 mod policies;
+mod quota;
 mod rbac;
 mod secrets;
 mod service;
@@ -22,6 +22,8 @@ mod workloads;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::admission::ConfigurationStrategy;
+use crate::apiservices;
 use crate::crd::CrdStrategy;
 use crate::registry::Strategies;
 use crate::strategy::Strategy;
@@ -81,34 +83,30 @@ pub(crate) fn builtin(service_cidr: &str) -> Result<Strategies, String> {
             "validatingadmissionpolicybindings",
             Arc::new(policies::Binding),
         ),
+        (
+            admission,
+            "mutatingwebhookconfigurations",
+            Arc::new(ConfigurationStrategy { mutating: true }),
+        ),
+        (
+            admission,
+            "validatingwebhookconfigurations",
+            Arc::new(ConfigurationStrategy { mutating: false }),
+        ),
+        (
+            apiservices::GROUP,
+            apiservices::PLURAL,
+            Arc::new(apiservices::ApiServices),
+        ),
+        ("", "resourcequotas", Arc::new(quota::ResourceQuota)),
+        ("", "limitranges", Arc::new(quota::LimitRange)),
         (rbac, "roles", Arc::new(rbac::Role)),
         (rbac, "clusterroles", Arc::new(rbac::Role)),
         (rbac, "rolebindings", Arc::new(rbac::Binding)),
         (rbac, "clusterrolebindings", Arc::new(rbac::Binding)),
         (crate::crd::GROUP, crate::crd::PLURAL, Arc::new(CrdStrategy)),
     ];
-    let inert: [(&str, &str, &'static str); 3] = [
-        (
-            admission,
-            "mutatingwebhookconfigurations",
-            "this server does not call admission webhooks yet",
-        ),
-        (
-            admission,
-            "validatingwebhookconfigurations",
-            "this server does not call admission webhooks yet",
-        ),
-        (
-            "apiregistration.k8s.io",
-            "apiservices",
-            "this server does not forward to aggregated API servers yet",
-        ),
-    ];
     let mut strategies: Strategies = HashMap::new();
-    for (group, resource, text) in inert {
-        let inert: Arc<dyn Strategy> = Arc::new(inert::Inert(text));
-        strategies.insert((group.to_owned(), resource.to_owned()), vec![inert]);
-    }
     for (group, resource, strategy) in list {
         strategies
             .entry((group.to_owned(), resource.to_owned()))

@@ -41,6 +41,7 @@ impl Strategy for Pod {
         object: &mut Value,
         old: &Value,
     ) -> Result<(), ApiError> {
+        probe_times(object);
         if cx.subresource == "status" {
             if let (Some(status), Some(class)) =
                 (child(object, "status"), old.pointer("/status/qosClass"))
@@ -72,6 +73,19 @@ impl Strategy for Pod {
             None => pod_validate::pod(object, &mut errors),
         }
         Ok(errors)
+    }
+}
+
+/// A condition that was never probed says so.
+fn probe_times(object: &mut Value) {
+    let conditions = object.pointer_mut("/status/conditions");
+    for condition in conditions
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
+    {
+        condition.entry("lastProbeTime").or_insert(Value::Null);
     }
 }
 

@@ -28,6 +28,18 @@ impl Strategy for Node {
             {
                 status["allocatable"] = capacity;
             }
+            if let Some(status) = status.as_object_mut() {
+                status
+                    .entry("daemonEndpoints")
+                    .or_insert_with(|| json!({"kubeletEndpoint": {"Port": 0}}));
+                status.entry("nodeInfo").or_insert_with(|| {
+                    json!({
+                        "machineID": "", "systemUUID": "", "bootID": "", "kernelVersion": "",
+                        "osImage": "", "containerRuntimeVersion": "", "kubeletVersion": "",
+                        "kubeProxyVersion": "", "operatingSystem": "", "architecture": "",
+                    })
+                });
+            }
         }
         Ok(())
     }

@@ -180,6 +180,17 @@ impl Strategy for Volume {
         access_modes(object, &mut errors);
         if size(object, "/spec/capacity/storage").is_none_or(|s| s <= Quantity::default()) {
             errors.push(FieldError::required(&spec.child("capacity"), ""));
+            let capacity = object.pointer("/spec/capacity");
+            if capacity
+                .and_then(Value::as_object)
+                .is_none_or(|c| c.len() != 1)
+            {
+                errors.push(FieldError::not_supported(
+                    &spec.child("capacity"),
+                    capacity.cloned().unwrap_or_default(),
+                    &["storage"],
+                ));
+            }
         }
         const PLAIN: [&str; 9] = [
             "accessModes",

@@ -1,11 +1,13 @@
 //! Workloads of `apps` and `batch`, network policies and endpoint slices: data here, with the defaults that
 //! clients compare against.
 
+use apimachinery::field::{FieldError, FieldPath};
+use apimachinery::selector::LabelSelector;
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
-use super::fields::{child, default, default_text};
+use super::fields::{child, default, default_text, list, text};
 use super::pod_defaults;
 use crate::strategy::{Context, Strategy};
 
@@ -97,6 +99,32 @@ impl Strategy for Workload {
         }
         Ok(())
     }
+
+    async fn validate(
+        &self,
+        cx: &Context<'_>,
+        object: &Value,
+        _old: Option<&Value>,
+    ) -> Result<Vec<FieldError>, ApiError> {
+        if !cx.subresource.is_empty() {
+            return Ok(Vec::new());
+        }
+        let selector = object.pointer("/spec/selector").unwrap_or(&Value::Null);
+        let labels = object.pointer("/spec/template/metadata/labels");
+        let empty = Map::new();
+        let matches = LabelSelector::from_json(selector)
+            .is_ok_and(|s| s.matches(labels.and_then(Value::as_object).unwrap_or(&empty)));
+        let path = FieldPath::new("spec");
+        Ok(if matches || selector.is_null() {
+            Vec::new()
+        } else {
+            vec![FieldError::invalid(
+                &path.child("template").child("metadata").child("labels"),
+                labels.cloned().unwrap_or_default(),
+                "`selector` does not match template `labels`",
+            )]
+        })
+    }
 }
 
 fn policy(object: &mut Value) {
@@ -139,6 +167,62 @@ impl Strategy for NetworkPolicy {
         policy(object);
         Ok(())
     }
+
+    async fn validate(
+        &self,
+        _cx: &Context<'_>,
+        object: &Value,
+        _old: Option<&Value>,
+    ) -> Result<Vec<FieldError>, ApiError> {
+        let mut errors = Vec::new();
+        for (side, peers) in [("ingress", "from"), ("egress", "to")] {
+            for (i, rule) in list(object, &format!("/spec/{side}")).enumerate() {
+                for (j, peer) in list(rule, &format!("/{peers}")).enumerate() {
+                    let at = FieldPath::new("spec")
+                        .child(side)
+                        .index(i)
+                        .child(peers)
+                        .index(j);
+                    block(peer, &at.child("ipBlock"), &mut errors);
+                }
+            }
+        }
+        Ok(errors)
+    }
+}
+
+/// Judges the `ipBlock` of a peer.
+fn block(peer: &Value, at: &FieldPath, errors: &mut Vec<FieldError>) {
+    if peer.get("ipBlock").is_none_or(Value::is_null) {
+        return;
+    }
+    let mut judge = |cidr: &str, at: &FieldPath| {
+        if !is_cidr(cidr) {
+            errors.push(FieldError::invalid(
+                at,
+                cidr,
+                "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+            ));
+        }
+    };
+    judge(text(peer, "/ipBlock/cidr"), &at.child("cidr"));
+    for (index, except) in list(peer, "/ipBlock/except").enumerate() {
+        judge(
+            except.as_str().unwrap_or_default(),
+            &at.child("except").index(index),
+        );
+    }
+}
+
+fn is_cidr(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else {
+        return false;
+    };
+    let plain = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
+    match (address.parse::<std::net::IpAddr>(), length.parse::<u8>()) {
+        (Ok(address), Ok(length)) => plain && length <= if address.is_ipv4() { 32 } else { 128 },
+        _ => false,
+    }
 }
 
 fn slice(object: &mut Value) {
@@ -177,5 +261,24 @@ impl Strategy for EndpointSlice {
     ) -> Result<(), ApiError> {
         slice(object);
         Ok(())
+    }
+
+    async fn validate(
+        &self,
+        _cx: &Context<'_>,
+        object: &Value,
+        _old: Option<&Value>,
+    ) -> Result<Vec<FieldError>, ApiError> {
+        const TYPES: [&str; 3] = ["FQDN", "IPv4", "IPv6"];
+        let ty = text(object, "/addressType");
+        Ok(if TYPES.contains(&ty) {
+            Vec::new()
+        } else {
+            vec![FieldError::not_supported(
+                &FieldPath::new("addressType"),
+                ty,
+                &TYPES,
+            )]
+        })
     }
 }

@@ -1,0 +1,94 @@
+//! Admission: what may be written beyond what a kind's schema and rules say, in kube-apiserver's order.
+//!
+//! ```text
+//! mutate:   ServiceAccount → LimitRanger → (priority, default classes: the strategies) → mutating webhooks
+//!           ─► schema, rules, policies ─►
+//! validate: PodSecurity → LimitRanger → validating webhooks → ResourceQuota, last, since it counts
+//! ```
+//! NamespaceLifecycle is the registry's first check of a create.
+//!
+//! # Invariants
+//!
+//! * Whoever asks for something that admission changes is judged on what came out.
+//! * A quota's guard is held until the object is committed, so two creations cannot share one free place.
+//! * Webhooks never see the objects that configure them: nobody can lock themselves out.
+
+mod limit_range;
+mod namespace_default;
+mod pod_security;
+pub(crate) mod quota;
+mod service_account;
+mod webhook;
+
+use apimachinery::status::ApiError;
+use serde_json::Value;
+
+use crate::registry::Call;
+use crate::strategy::Operation;
+
+pub(crate) use namespace_default::ensure_accounts;
+pub(crate) use webhook::{ConfigurationStrategy, Webhooks};
+
+/// Whether the call writes the object itself: `scale`, `binding` and the like are other objects upstream.
+fn is_plain(call: &Call<'_>) -> bool {
+    matches!(call.subresource, "" | "status")
+}
+
+/// Completes the object. True when webhooks changed it.
+pub(crate) async fn mutate(
+    call: &Call<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<bool, ApiError> {
+    if !is_plain(call) {
+        return Ok(false);
+    }
+    if old.is_none() && call.kind.is("", "pods") {
+        service_account::admit(call, object).await?;
+        limit_range::complete(call, object).await?;
+    }
+    webhook::mutate(call, object, old).await
+}
+
+/// Judges the completed object. What comes back is held until the object is committed.
+pub(crate) async fn validate<'a>(
+    call: &'a Call<'_>,
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<quota::Guard<'a>, ApiError> {
+    if !is_plain(call) {
+        return Ok(None);
+    }
+    if call.subresource.is_empty() {
+        pod_security::admit(call, object, old).await?;
+        limit_range::validate(call, object, old).await?;
+    }
+    let operation = if old.is_some() {
+        Operation::Update
+    } else {
+        Operation::Create
+    };
+    webhook::validate(call, operation, Some(object), old).await?;
+    quota::admit(call, object, old).await
+}
+
+/// May refuse a deletion.
+pub(crate) async fn validate_delete(call: &Call<'_>, object: &Value) -> Result<(), ApiError> {
+    webhook::validate(call, Operation::Delete, None, Some(object)).await
+}
+
+/// What follows a creation.
+pub(crate) async fn created(call: &Call<'_>, object: &Value) {
+    namespace_default::created(call, object).await;
+    quota::changed(call, object).await;
+}
+
+/// What follows an update.
+pub(crate) async fn updated(call: &Call<'_>, object: &Value) {
+    quota::changed(call, object).await;
+}
+
+/// What follows a removal.
+pub(crate) async fn removed(call: &Call<'_>) {
+    quota::released(call).await;
+}

@@ -1,0 +1,123 @@
+//! A webhook as its configuration describes it.
+
+use std::time::Duration;
+
+use apimachinery::selector::LabelSelector;
+use base64::Engine as _;
+use serde_json::Value;
+
+/// Where a webhook listens.
+#[derive(Debug)]
+pub(super) enum Endpoint {
+    /// `clientConfig.url`.
+    Url(String),
+    /// `clientConfig.service`, as `namespace/name`.
+    Service(String),
+}
+
+/// One rule: which writes a webhook is asked about.
+#[derive(Debug, Default)]
+pub(super) struct Rule {
+    pub operations: Vec<String>,
+    pub groups: Vec<String>,
+    pub versions: Vec<String>,
+    pub resources: Vec<String>,
+    /// `*`, `Cluster` or `Namespaced`.
+    pub scope: String,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Webhook {
+    pub name: String,
+    pub endpoint: Endpoint,
+    /// PEM; empty for the system's roots.
+    pub ca: Vec<u8>,
+    pub rules: Vec<Rule>,
+    /// Other versions of the kind count as well.
+    pub equivalent: bool,
+    pub ignore_failure: bool,
+    /// The namespace selector is empty.
+    pub namespaces_all: bool,
+    pub namespace_selector: LabelSelector,
+    pub object_selector: LabelSelector,
+    pub timeout: Duration,
+    pub reinvoke: bool,
+}
+
+/// The webhooks of a stored configuration, in its order.
+pub(super) fn parse(configuration: &Value) -> Vec<Webhook> {
+    configuration
+        .get("webhooks")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(webhook)
+        .collect()
+}
+
+fn strings(value: &Value, key: &str) -> Vec<String> {
+    value
+        .get(key)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
+}
+
+fn selector(value: &Value, key: &str) -> (bool, LabelSelector) {
+    match value.get(key) {
+        None | Some(Value::Null) => (true, LabelSelector::everything()),
+        Some(Value::Object(map)) if map.is_empty() => (true, LabelSelector::everything()),
+        // It was validated when it was stored.
+        Some(given) => (
+            false,
+            LabelSelector::from_json(given).unwrap_or_else(|_| LabelSelector::nothing()),
+        ),
+    }
+}
+
+fn webhook(value: &Value) -> Webhook {
+    let text = |pointer: &str| {
+        value
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let endpoint = match value.pointer("/clientConfig/url").and_then(Value::as_str) {
+        Some(url) => Endpoint::Url(url.to_owned()),
+        None => Endpoint::Service(format!(
+            "{}/{}",
+            text("/clientConfig/service/namespace"),
+            text("/clientConfig/service/name")
+        )),
+    };
+    let rules = value.get("rules").and_then(Value::as_array);
+    let rules = rules.into_iter().flatten().map(|rule| Rule {
+        operations: strings(rule, "operations"),
+        groups: strings(rule, "apiGroups"),
+        versions: strings(rule, "apiVersions"),
+        resources: strings(rule, "resources"),
+        scope: rule["scope"].as_str().unwrap_or("*").to_owned(),
+    });
+    let (namespaces_all, namespace_selector) = selector(value, "namespaceSelector");
+    let (_, object_selector) = selector(value, "objectSelector");
+    let seconds = value["timeoutSeconds"].as_u64().unwrap_or(10).clamp(1, 30);
+    Webhook {
+        name: text("/name").to_owned(),
+        endpoint,
+        ca: base64::engine::general_purpose::STANDARD
+            .decode(text("/clientConfig/caBundle"))
+            .unwrap_or_default(),
+        rules: rules.collect(),
+        equivalent: text("/matchPolicy") != "Exact",
+        ignore_failure: text("/failurePolicy") == "Ignore",
+        namespaces_all,
+        namespace_selector,
+        object_selector,
+        timeout: Duration::from_secs(seconds),
+        reinvoke: text("/reinvocationPolicy") == "IfNeeded",
+    }
+}

@@ -1,0 +1,367 @@
+//! Admission webhooks (admissionregistration.k8s.io/v1).
+//!
+//! ```text
+//! store.watch(/admissionregistration.k8s.io/) ─► configurations by name ─► Webhooks, read per request
+//! write ─► matching ─► review (AdmissionReview v1) ─► client (HTTPS) ─► JSONPatch, denial, warnings
+//! ```
+//! Mutating webhooks run one after another in order of their configurations' names, validating ones together.
+//! One with `reinvocationPolicy: IfNeeded` runs again when a later one changed the object.
+
+mod client;
+mod config;
+mod matching;
+mod review;
+mod strategy;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use apimachinery::status::ApiError;
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use store::{ListRequest, Revision, StoreError, WatchItem};
+use tokio_util::sync::CancellationToken;
+
+use self::config::Webhook;
+use self::matching::Target;
+use crate::registry::{Call, CaughtUp, Registry, complete_again};
+use crate::strategy::Operation;
+
+pub(crate) use strategy::ConfigurationStrategy;
+
+const GROUP: &str = "admissionregistration.k8s.io";
+const PREFIXES: [&str; 2] = [
+    "/admissionregistration.k8s.io/mutatingwebhookconfigurations/",
+    "/admissionregistration.k8s.io/validatingwebhookconfigurations/",
+];
+
+#[derive(Default)]
+struct Lists {
+    mutating: Vec<Arc<Webhook>>,
+    validating: Vec<Arc<Webhook>>,
+}
+
+/// All webhooks at this moment, and the connections to them.
+#[derive(Default)]
+pub(crate) struct Webhooks {
+    lists: ArcSwap<Lists>,
+    pub caught_up: CaughtUp,
+    client: client::Client,
+}
+
+type Objects = BTreeMap<Arc<str>, Value>;
+
+impl Webhooks {
+    fn rebuild(&self, objects: &Objects) {
+        let of = |prefix: &str| {
+            objects
+                .iter()
+                .filter(|(key, _)| key.starts_with(prefix))
+                .flat_map(|(_, object)| config::parse(object))
+                .map(Arc::new)
+                .collect()
+        };
+        self.lists.store(Arc::new(Lists {
+            mutating: of(PREFIXES[0]),
+            validating: of(PREFIXES[1]),
+        }));
+    }
+
+    /// Loads the configurations and follows them until `stop`. Returns after the first load.
+    pub(crate) async fn start(
+        registry: Arc<Registry>,
+        stop: CancellationToken,
+    ) -> Result<(), StoreError> {
+        let (mut objects, mut at) = load(&registry).await?;
+        registry.webhooks.rebuild(&objects);
+        registry.webhooks.caught_up.advance(at);
+        tokio::spawn(async move {
+            let follow = async {
+                loop {
+                    follow(&registry, &mut objects, at).await;
+                    match load(&registry).await {
+                        Ok((fresh, revision)) => {
+                            (objects, at) = (fresh, revision);
+                            registry.webhooks.rebuild(&objects);
+                            registry.webhooks.caught_up.advance(at);
+                        }
+                        Err(StoreError::Closed) => return,
+                        Err(e) => {
+                            tracing::error!(error = %e, "reading webhook configurations; they stay as they were");
+                            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                        }
+                    }
+                }
+            };
+            tokio::select! {
+                () = follow => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Takes up events until the watch ends, because it was too slow or the server stops.
+async fn follow(registry: &Registry, objects: &mut Objects, at: Revision) {
+    let Ok(mut events) = registry
+        .store
+        .watch("/admissionregistration.k8s.io/", at)
+        .await
+    else {
+        return;
+    };
+    loop {
+        match events.next().await {
+            Ok(WatchItem::Event(event)) => {
+                match event.value.as_deref().map(serde_json::from_slice::<Value>) {
+                    Some(Ok(value)) => {
+                        objects.insert(Arc::clone(&event.key), value);
+                    }
+                    _ => {
+                        objects.remove(&event.key);
+                    }
+                }
+                registry.webhooks.rebuild(objects);
+                registry.webhooks.caught_up.advance(event.revision);
+            }
+            Ok(WatchItem::Progress(revision)) => registry.webhooks.caught_up.advance(revision),
+            Err(_) => return,
+        }
+    }
+}
+
+async fn load(registry: &Registry) -> Result<(Objects, Revision), StoreError> {
+    let request = ListRequest::prefix("/admissionregistration.k8s.io/");
+    let listing = registry.store.list(request).await?;
+    let objects = listing
+        .entries
+        .iter()
+        .filter_map(|entry| {
+            let value = serde_json::from_slice(&entry.value).ok()?;
+            Some((Arc::clone(&entry.key), value))
+        })
+        .collect();
+    Ok((objects, listing.revision))
+}
+
+/// One webhook that is to be asked, with the version of the kind that its rules name.
+struct Hit {
+    webhook: Arc<Webhook>,
+    version: String,
+}
+
+async fn hits(
+    call: &Call<'_>,
+    webhooks: &[Arc<Webhook>],
+    operation: Operation,
+    object: Option<&Value>,
+    old: Option<&Value>,
+) -> Result<Vec<Hit>, ApiError> {
+    if webhooks.is_empty() || call.kind.group == GROUP {
+        return Ok(Vec::new());
+    }
+    let kinds = call.registry.kinds.load_full();
+    let target = Target {
+        kind: call.kind,
+        subresource: call.subresource,
+        operation,
+        object,
+        old,
+    };
+    let versions: Vec<&str> = kinds
+        .versions(&call.kind.group)
+        .into_iter()
+        .flatten()
+        .filter(|(_, kinds)| kinds.iter().any(|k| k.plural == call.kind.plural))
+        .map(|(version, _)| version.as_str())
+        .collect();
+    let mut namespace = None;
+    let mut found = Vec::new();
+    for webhook in webhooks {
+        let Some(version) = matching::version(webhook, &target, &versions) else {
+            continue;
+        };
+        if !matching::objects(webhook, &target) {
+            continue;
+        }
+        if !webhook.namespaces_all && call.kind.namespaced {
+            if namespace.is_none() {
+                namespace = call
+                    .reader
+                    .get("", "namespaces", "", call.namespace)
+                    .await?;
+            }
+            let labels = namespace.as_ref().and_then(apimachinery::meta::labels);
+            if !webhook
+                .namespace_selector
+                .matches(labels.unwrap_or(&serde_json::Map::new()))
+            {
+                continue;
+            }
+        } else if !webhook.namespaces_all
+            && call.kind.is("", "namespaces")
+            && !matching::labelled(&webhook.namespace_selector, object.or(old))
+        {
+            continue;
+        }
+        found.push(Hit {
+            webhook: Arc::clone(webhook),
+            version: version.to_owned(),
+        });
+    }
+    Ok(found)
+}
+
+/// Asks the webhook; a failure counts as its policy says, and `None` means that it has no say.
+async fn ask(
+    call: &Call<'_>,
+    hit: &Hit,
+    operation: Operation,
+    object: Option<&Value>,
+    old: Option<&Value>,
+) -> Result<Option<review::Answer>, ApiError> {
+    let webhook = &hit.webhook;
+    let (uid, body) = review::request(call, &hit.version, operation, object, old);
+    let answer = match call.registry.webhooks.client.post(webhook, body).await {
+        Ok(bytes) => review::answer(&bytes, &uid),
+        Err(e) => Err(e.to_string()),
+    };
+    match answer {
+        Ok(answer) => {
+            for warning in &answer.warnings {
+                call.warn(warning.clone());
+            }
+            if let Some(status) = &answer.denied {
+                return Err(review::denial(&webhook.name, status));
+            }
+            Ok(Some(answer))
+        }
+        Err(e) if webhook.ignore_failure => {
+            tracing::warn!(
+                webhook = webhook.name,
+                error = e,
+                "a webhook failed and is ignored, as its failurePolicy says"
+            );
+            Ok(None)
+        }
+        Err(e) => Err(ApiError::internal(format!(
+            "failed calling webhook {:?}: failed to call webhook: {e}",
+            webhook.name
+        ))),
+    }
+}
+
+/// Lets mutating webhooks change the object. True when one did.
+pub(super) async fn mutate(
+    call: &Call<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<bool, ApiError> {
+    let lists = call.registry.webhooks.lists.load_full();
+    if lists.mutating.is_empty() {
+        return Ok(false);
+    }
+    let operation = if old.is_some() {
+        Operation::Update
+    } else {
+        Operation::Create
+    };
+    let mut last_change = None;
+    let mut asked: Vec<usize> = Vec::new();
+    for again in [false, true] {
+        // A second round only for those that ran before the last change and want to know of it.
+        let first_round = std::mem::take(&mut asked);
+        let bound = last_change;
+        for (index, webhook) in lists.mutating.iter().enumerate() {
+            if again && !(webhook.reinvoke && first_round.contains(&index) && bound > Some(index)) {
+                continue;
+            }
+            let one = std::slice::from_ref(webhook);
+            let Some(hit) = hits(call, one, operation, Some(object), old).await?.pop() else {
+                continue;
+            };
+            asked.push(index);
+            let Some(answer) = ask(call, &hit, operation, Some(object), old).await? else {
+                continue;
+            };
+            let Some(patch) = answer.patch else {
+                continue;
+            };
+            match patched(call, object, &patch) {
+                Ok(changed) if changed == *object => {}
+                Ok(changed) => {
+                    *object = changed;
+                    last_change = Some(index);
+                }
+                Err(e) if webhook.ignore_failure => {
+                    tracing::warn!(
+                        webhook = webhook.name,
+                        error = e,
+                        "a webhook's patch does not apply and is ignored"
+                    );
+                }
+                Err(e) => {
+                    return Err(ApiError::internal(format!(
+                        "failed calling webhook {:?}: {e}",
+                        webhook.name
+                    )));
+                }
+            }
+        }
+        if last_change.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The object after a webhook's patch, pruned and defaulted anew.
+fn patched(call: &Call<'_>, object: &Value, patch: &Value) -> Result<Value, String> {
+    let mut changed = object.clone();
+    apimachinery::patch::json_patch(&mut changed, patch).map_err(|e| e.to_string())?;
+    if !changed.get("metadata").is_some_and(Value::is_object) {
+        return Err("the patch leaves an object without metadata".to_owned());
+    }
+    // The version may be another's, and what names the object is not the webhook's to change.
+    changed["apiVersion"] = Value::String(call.kind.api_version());
+    changed["kind"] = Value::String(call.kind.kind.clone());
+    for key in ["name", "namespace", "uid", "resourceVersion"] {
+        match object["metadata"].get(key) {
+            Some(value) => changed["metadata"][key] = value.clone(),
+            None => {
+                if let Some(meta) = apimachinery::meta::metadata_mut(&mut changed) {
+                    meta.remove(key);
+                }
+            }
+        }
+    }
+    complete_again(call.kind, &mut changed).map_err(|e| e.to_string())?;
+    Ok(changed)
+}
+
+/// Asks validating webhooks, all at once; the first denial in their order counts.
+pub(super) async fn validate(
+    call: &Call<'_>,
+    operation: Operation,
+    object: Option<&Value>,
+    old: Option<&Value>,
+) -> Result<(), ApiError> {
+    let lists = call.registry.webhooks.lists.load_full();
+    let mut found = Vec::new();
+    if operation == Operation::Delete {
+        // A deletion has nothing to change; mutating webhooks may still refuse it.
+        found.extend(hits(call, &lists.mutating, operation, object, old).await?);
+    }
+    found.extend(hits(call, &lists.validating, operation, object, old).await?);
+    if found.is_empty() {
+        return Ok(());
+    }
+    let answers = found
+        .iter()
+        .map(|hit| ask(call, hit, operation, object, old));
+    for answer in futures_util::future::join_all(answers).await {
+        answer?;
+    }
+    Ok(())
+}
