@@ -10,6 +10,7 @@
 
 mod finalize;
 mod follower;
+mod formats;
 mod names;
 mod parse;
 mod status;

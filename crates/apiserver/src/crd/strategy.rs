@@ -73,6 +73,15 @@ fn stored_versions(object: &mut Value) {
 
 #[async_trait]
 impl Strategy for CrdStrategy {
+    fn warnings(&self, _cx: &Context<'_>, object: &Value, old: Option<&Value>) -> Vec<String> {
+        // Whoever changes something else was told before.
+        if old.is_some_and(|old| old.pointer("/spec/versions") == object.pointer("/spec/versions"))
+        {
+            return Vec::new();
+        }
+        super::formats::warnings(object)
+    }
+
     async fn prepare_create(&self, _cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
         complete(object);
         stored_versions(object);

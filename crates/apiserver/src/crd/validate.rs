@@ -176,6 +176,11 @@ fn versions(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
         let at = path.index(index);
         let given = text(version, "/name");
         for detail in name::dns1035_label(given) {
+            if index == 0 {
+                // The old single `version` is the first of the list.
+                let old = FieldPath::new("spec").child("version");
+                errors.push(FieldError::invalid(&old, given, detail.clone()));
+            }
             errors.push(FieldError::invalid(&at.child("name"), given, detail));
         }
         if seen.contains(&given) {

@@ -18,6 +18,26 @@ pub(super) struct StorageClass;
 
 #[async_trait]
 impl Strategy for Node {
+    async fn prepare_update(
+        &self,
+        _cx: &Context<'_>,
+        object: &mut Value,
+        _old: &Value,
+    ) -> Result<(), ApiError> {
+        let conditions = object.pointer_mut("/status/conditions");
+        for condition in conditions
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_object_mut)
+        {
+            for key in ["lastHeartbeatTime", "lastTransitionTime"] {
+                condition.entry(key).or_insert(Value::Null);
+            }
+        }
+        Ok(())
+    }
+
     async fn prepare_create(&self, _cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
         if let Some(map) = object.as_object_mut() {
             map.entry("spec").or_insert_with(|| json!({}));
