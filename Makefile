@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench images
+.PHONY: help demo test lint bench images conformance
 
 target := $(or $(CARGO_TARGET_DIR),target)
 debug := $(target)/debug
@@ -46,6 +46,11 @@ bench: ## measure against references in the same run; writes target/bench/*.json
 	@echo "bench: building with optimization"
 	@cargo build --quiet --release --package ferrovirt --package ferrovirt-bench
 	@$(target)/release/ferrovirt-bench
+
+conformance: ## replay the recorded answers of kube-apiserver, where ../shared has them
+	@scripts/deps.sh build run
+	@cargo build --quiet --package ferrovirt
+	@scripts/conformance.sh
 
 images: ## build the guests `tiny` and `debian` from Debian packages into target/images/
 	@scripts/images.sh all
