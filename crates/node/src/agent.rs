@@ -148,7 +148,7 @@ impl<P: Fn() -> EmulationPolicy + Send + Sync + 'static> Reconciler for Agent<P>
             .and_then(|s| s.active_pods.keys().next());
         let paths = pod
             .filter(|_| plan::is_ours(&vmi, &self.config.node))
-            .map(|uid| PodPaths::new(&self.config.pods_dir, uid));
+            .and_then(|uid| PodPaths::new(&self.config.pods_dir, uid));
         let mut launcher = Launcher::Silent;
         if let Some(paths) = &paths {
             self.launchers

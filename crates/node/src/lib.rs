@@ -34,7 +34,7 @@ pub mod prepare;
 mod volumes;
 mod wake;
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 pub use agent::run;
 pub use capabilities::{Capabilities, discover, publish};
@@ -63,13 +63,24 @@ pub struct NodeLabels {
     pub finding: &'static str,
 }
 
+/// Whether a name from the API is one plain component of a path.
+#[must_use]
+pub fn is_plain(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!(
+        (parts.next(), parts.next()),
+        (Some(Component::Normal(part)), None) if part == name
+    )
+}
+
 /// The directories of one launcher Pod.
 #[derive(Debug, Clone)]
 pub(crate) struct PodPaths(PathBuf);
 
 impl PodPaths {
-    pub(crate) fn new(pods_dir: &Path, uid: &str) -> Self {
-        Self(pods_dir.join(uid))
+    /// Nothing for a UID that is no plain name: whoever may write a VMI's status must not choose paths.
+    pub(crate) fn new(pods_dir: &Path, uid: &str) -> Option<Self> {
+        is_plain(uid).then(|| Self(pods_dir.join(uid)))
     }
 
     /// The launcher's own directory: its sockets and its state.
@@ -85,5 +96,19 @@ impl PodPaths {
     /// A file on one of its volumes.
     pub(crate) fn on_volume(&self, volume: &str, name: &str) -> PathBuf {
         self.0.join("volumes").join(volume).join(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_names_become_paths() {
+        assert!(is_plain("7edfb823-b54f-44b5-806e-675d92eccf5e"));
+        for odd in ["", ".", "..", "/etc", "a/b", "a/", "./a"] {
+            assert!(!is_plain(odd), "{odd:?}");
+            assert!(PodPaths::new(Path::new("/pods"), odd).is_none());
+        }
     }
 }

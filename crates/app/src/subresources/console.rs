@@ -42,7 +42,7 @@ pub(super) fn launcher_dir(pods_dir: &std::path::Path, vmi: &Vmi) -> Result<Path
         return Err(conflict("virtualmachineinstances", name, &why));
     }
     let pod = status.and_then(|s| s.active_pods.keys().next());
-    let pod = pod.ok_or_else(|| {
+    let pod = pod.filter(|uid| node::is_plain(uid)).ok_or_else(|| {
         conflict(
             "virtualmachineinstances",
             name,

@@ -142,7 +142,16 @@ impl Reconciler for Instances {
         } else {
             Vec::new()
         };
+        let name_taken = if pods.is_empty() {
+            let name = pod::name_of(&vmi);
+            let api: Api<Pod> =
+                Api::namespaced(self.client.clone(), &vmi.namespace().unwrap_or_default());
+            get_opt(&api, &name).await?.map(|_| name)
+        } else {
+            None
+        };
         Ok(Facts {
+            name_taken,
             pods,
             volumes,
             kvm: self.kvm().await?,

@@ -64,6 +64,8 @@ pub(super) struct Facts {
     pub pods: Vec<Pod>,
     pub volumes: Vec<VolumeFacts>,
     pub kvm: Vec<NodeKvm>,
+    /// Name of the launcher Pod, when a Pod of that name belongs to somebody else.
+    pub name_taken: Option<String>,
 }
 
 /// The decision.
@@ -187,6 +189,12 @@ fn waits_for(facts: &Facts) -> Option<(&'static str, String)> {
                 "spec.useEmulation of VMRuntime vmruntime is false and no node has usable hardware virtualization ({}); set it to true or unset it",
                 nodes.join("; ")
             ),
+        ));
+    }
+    if let Some(name) = &facts.name_taken {
+        return Some((
+            "FailedCreate",
+            format!("a Pod {name} exists and does not belong to this VMI: delete it"),
         ));
     }
     facts.volumes.iter().find_map(volume_waits)

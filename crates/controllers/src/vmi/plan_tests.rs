@@ -50,6 +50,7 @@ fn facts(vmi: Vmi) -> Facts {
         pods: vec![],
         volumes: vec![ready_volume()],
         kvm: vec![],
+        name_taken: None,
     }
 }
 
@@ -109,6 +110,9 @@ fn whatever_it_waits_for_is_said() {
         reasons(|f| f.volumes[0].data_volume = data_volume("ImportInProgress", "42.00%"));
     assert_eq!(reason, "NotAllDVsReady");
     assert!(message.contains("ImportInProgress 42.00%"), "{message}");
+    let (reason, message) = reasons(|f| f.name_taken = Some("virt-launcher-vm1-abcde".into()));
+    assert_eq!(reason, "FailedCreate");
+    assert!(message.contains("virt-launcher-vm1-abcde"));
     let (reason, _) = reasons(|f| f.volumes[0].claim.as_mut().unwrap().status = None);
     assert_eq!(reason, "PVCNotReady");
     let (reason, message) = reasons(|f| {

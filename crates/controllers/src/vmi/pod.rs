@@ -36,7 +36,7 @@ pub(super) fn grace_seconds(vmi: &Vmi) -> u32 {
 }
 
 /// A name that follows from the VMI: making the Pod twice makes one.
-fn name_of(vmi: &Vmi) -> String {
+pub(super) fn name_of(vmi: &Vmi) -> String {
     let mut hash = DefaultHasher::new();
     vmi.uid().hash(&mut hash);
     let unique: String = format!("{:016x}", hash.finish()).chars().take(5).collect();
