@@ -202,6 +202,26 @@ pub fn spawn(launch: Launch) -> Result<Process, SpawnError> {
     }
 }
 
+/// Has the kernel kill the command when we end, however we end: for short questions to other programs,
+/// which must not outlive the one who asks.
+///
+/// # Caveats
+/// The kernel watches the thread that starts the command (prctl(2), `PR_SET_PDEATHSIG`): start it from one
+/// that lives as long as the answer is waited for, as a worker of the runtime does.
+#[allow(
+    unsafe_code,
+    reason = "code between fork and exec is inherently unsafe"
+)]
+pub fn die_with_parent(command: &mut tokio::process::Command) {
+    // SAFETY: one system call on a constant; it neither allocates, locks nor panics.
+    unsafe {
+        command.pre_exec(|| {
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+                .map_err(io::Error::from)
+        });
+    }
+}
+
 fn failed_step(failures: &mut PipeReader) -> Step {
     let mut step = [0];
     match failures.read(&mut step) {

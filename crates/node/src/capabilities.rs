@@ -214,7 +214,10 @@ async fn working_host_cpu() -> Option<Model> {
 
 /// Starts QEMU without a guest, asks, and ends it.
 async fn converse(args: &[&str], questions: &[&str]) -> Result<Vec<Value>, DiscoverError> {
-    let mut child = Command::new(QEMU)
+    let mut command = Command::new(QEMU);
+    // It does not end when its standard input does: a platform that is killed here would leave it.
+    host::spawn::die_with_parent(&mut command);
+    let mut child = command
         .args(["-nodefaults", "-no-user-config", "-display", "none"])
         .args(["-qmp", "stdio"])
         .args(args)

@@ -82,3 +82,32 @@ async fn a_failure_names_its_step() {
         "starting /bin/true: its network namespace cannot be entered"
     );
 }
+
+#[test]
+fn a_question_ends_with_the_one_who_asks() {
+    // The kernel watches the thread: its end stands for the end of the process.
+    let asker = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut command = tokio::process::Command::new("sleep");
+            die_with_parent(&mut command);
+            let child = command.arg("60").spawn().unwrap();
+            crate::process::Identity::of(child.id().unwrap()).unwrap()
+        })
+    });
+    let asked = asker.join().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        if let Some(process) = Process::open(asked).unwrap() {
+            let ended = timeout(BOUND, process.exited());
+            ended.await.expect("it was killed").unwrap();
+        }
+    });
+    assert!(!asked.is_alive());
+}
