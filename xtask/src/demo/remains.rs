@@ -61,14 +61,12 @@ fn names(directory: &Path) -> Vec<String> {
         .collect()
 }
 
-/// The arguments of a process that lives; a zombie has none.
+/// The arguments of a process; a zombie has none, nor has one that is in the middle of its exec.
 fn args(pid: i32) -> Option<Vec<String>> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let words = line.split(|b| *b == 0).filter(|w| !w.is_empty());
-    let args: Vec<String> = words
-        .map(|w| String::from_utf8_lossy(w).into_owned())
-        .collect();
-    (!args.is_empty()).then_some(args)
+    let args = words.map(|w| String::from_utf8_lossy(w).into_owned());
+    Some(args.collect())
 }
 
 fn processes(root: &Path) -> Vec<Process> {
@@ -84,6 +82,7 @@ fn processes(root: &Path) -> Vec<Process> {
                 args: args(pid)?,
             })
         })
+        // A zombie has neither arguments nor a directory.
         .filter(|p| {
             fs::read_link(format!("/proc/{}/cwd", p.pid)).is_ok_and(|d| d.starts_with(root))
                 || p.args.iter().any(|a| a.contains(&shown))
@@ -214,6 +213,13 @@ mod tests {
             .current_dir(&root)
             .spawn()
             .unwrap();
+        // Its arguments can be read a moment after the start: the kernel lets the parent go on first.
+        let pid = child.id().cast_signed();
+        let bound = Instant::now() + Duration::from_secs(10);
+        while args(pid).is_none_or(|a| a.is_empty()) {
+            assert!(Instant::now() < bound, "it never became `sleep`");
+            std::thread::yield_now();
+        }
         let left = remove(&root, &Seen::default());
         assert_eq!(left.len(), 1, "{left:?}");
         assert!(left[0].contains("sleep 600"));
