@@ -35,6 +35,11 @@ pub(crate) fn value(status: StatusCode, value: &Value, accept: Accept) -> Respon
     }
 }
 
+/// Writes compact JSON.
+pub(crate) fn json(status: StatusCode, data: Bytes, accept: Accept) -> Response {
+    bytes(status, data, "application/json", accept)
+}
+
 /// Writes bytes of a known media type, compressed when that pays.
 pub(crate) fn bytes(status: StatusCode, data: Bytes, media: &str, accept: Accept) -> Response {
     let compressed = if accept.gzip && data.len() >= limits::GZIP_THRESHOLD {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use store::{Entry, Revision};
 
 use super::event_form;
+use super::stored_form::Stored;
 use crate::kinds::Kind;
 
 /// An entry as an object of `kind`.
@@ -50,24 +51,34 @@ pub(crate) fn decode_bytes(
     Ok(object)
 }
 
-/// The bytes to store for an object.
+/// The bytes to store for an object, in the order of [`super::stored_form`].
 pub(crate) fn encode(kind: &Kind, object: &Value) -> Result<Bytes, ApiError> {
-    let mut object = object.clone();
-    if kind.behaviour.new_event {
-        event_form::to_core(&mut object);
-    }
-    if let Some(map) = object.as_object_mut() {
-        if !kind.behaviour.new_event {
-            map.insert(
-                "apiVersion".to_owned(),
-                Value::String(kind.storage_api_version()),
-            );
+    let bytes = match object {
+        Value::Object(_) if kind.behaviour.new_event => {
+            let mut core = object.clone();
+            event_form::to_core(&mut core);
+            match &core {
+                Value::Object(map) => to_vec(&Stored {
+                    object: map,
+                    api_version: None,
+                }),
+                other => serde_json::to_vec(other),
+            }
         }
-        if let Some(meta) = map.get_mut("metadata").and_then(Value::as_object_mut) {
-            meta.remove("resourceVersion");
-        }
-    }
-    serde_json::to_vec(&object)
+        Value::Object(map) => to_vec(&Stored {
+            object: map,
+            api_version: Some(&kind.storage_api_version()),
+        }),
+        other => serde_json::to_vec(other),
+    };
+    bytes
         .map(Bytes::from)
         .map_err(|e| ApiError::internal(format!("encoding an object: {e}")))
+}
+
+/// As long as needed: what is stored stays in memory.
+fn to_vec(object: &Stored<'_>) -> Result<Vec<u8>, serde_json::Error> {
+    let mut bytes = serde_json::to_vec(object)?;
+    bytes.shrink_to_fit();
+    Ok(bytes)
 }

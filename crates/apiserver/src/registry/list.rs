@@ -13,10 +13,12 @@ use apimachinery::field::{FieldError, FieldPath};
 use apimachinery::gvk::GroupKind;
 use apimachinery::meta::ListMeta;
 use apimachinery::status::{ApiError, StatusCause};
+use bytes::Bytes;
 use serde_json::Value;
 use store::{Entry, ListRequest, Revision, StoreError};
 
 use super::selection::Selection;
+use super::stored_form::Splicer;
 use super::{Registry, codec, continue_token, store_error, wait_for_revision};
 use crate::kinds::Kind;
 use crate::limits;
@@ -147,6 +149,100 @@ pub(crate) async fn list(
     query: &Query,
 ) -> Result<Listed, ApiError> {
     let selection = Selection::parse(query, kind)?;
+    let take = |entry: &Entry| {
+        let object = codec::decode(kind, entry)?;
+        Ok(selection.matches(kind, &object).then_some(object))
+    };
+    let (items, meta) = walk(registry, kind, namespace, query, &selection, take).await?;
+    Ok(Listed { items, meta })
+}
+
+/// An item that can be copied into the answer, or one that had to be decoded.
+enum Item {
+    Stored(Entry),
+    Decoded(Value),
+}
+
+/// The same as compact JSON: objects of built-in kinds are not parsed unless a selector asks for their fields.
+pub(crate) async fn list_json(
+    registry: &Registry,
+    kind: &Kind,
+    namespace: &str,
+    query: &Query,
+) -> Result<Bytes, ApiError> {
+    let selection = Selection::parse(query, kind)?;
+    let splicer = Splicer::new(kind, false);
+    let take = |entry: &Entry| {
+        if selection.is_all() && splicer.as_ref().is_some_and(|s| s.can_append(&entry.value)) {
+            return Ok(Some(Item::Stored(entry.clone())));
+        }
+        let object = codec::decode(kind, entry)?;
+        Ok(selection
+            .matches(kind, &object)
+            .then(|| Item::Decoded(untyped(kind, object))))
+    };
+    let (items, meta) = walk(registry, kind, namespace, query, &selection, take).await?;
+    render(kind, items, &meta, splicer.as_ref())
+        .map_err(|e| ApiError::internal(format!("encoding a list of {}: {e}", kind.plural)))
+}
+
+fn render(
+    kind: &Kind,
+    items: Vec<Item>,
+    meta: &ListMeta,
+    splicer: Option<&Splicer>,
+) -> Result<Bytes, serde_json::Error> {
+    let stored: usize = items
+        .iter()
+        .map(|item| match item {
+            Item::Stored(entry) => entry.value.len() + splicer.map_or(0, Splicer::growth) + 1,
+            Item::Decoded(_) => 0,
+        })
+        .sum();
+    let head = format!(
+        "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{},\"items\":[",
+        Value::from(kind.list_kind.as_str()),
+        Value::from(kind.api_version()),
+        serde_json::to_string(meta)?
+    );
+    let mut out = Vec::with_capacity(head.len() + stored + 2);
+    out.extend_from_slice(head.as_bytes());
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        match (item, splicer) {
+            (Item::Stored(entry), Some(splicer)) => {
+                splicer.append(&entry.value, entry.modified, &mut out);
+            }
+            (Item::Stored(_), None) => {}
+            (Item::Decoded(object), _) => serde_json::to_writer(&mut out, &object)?,
+        }
+    }
+    out.extend_from_slice(b"]}");
+    Ok(out.into())
+}
+
+/// The type of a built-in list says the type of its items.
+pub(crate) fn untyped(kind: &Kind, mut item: Value) -> Value {
+    if !kind.is_crd()
+        && let Some(item) = item.as_object_mut()
+    {
+        item.remove("kind");
+        item.remove("apiVersion");
+    }
+    item
+}
+
+/// Shows the entries of a list to `take`, which makes items of those that are wanted, until a page is full.
+async fn walk<T>(
+    registry: &Registry,
+    kind: &Kind,
+    namespace: &str,
+    query: &Query,
+    selection: &Selection,
+    mut take: impl FnMut(&Entry) -> Result<Option<T>, ApiError>,
+) -> Result<(Vec<T>, ListMeta), ApiError> {
     let options = Options::parse(query)?;
     let prefix = kind.scope_prefix(namespace);
     let (mut at, mut after) = (options.at, None);
@@ -189,51 +285,35 @@ pub(crate) async fn list(
         at = Some(listing.revision);
         let count = listing.entries.len();
         for (index, entry) in listing.entries.iter().enumerate() {
-            let object = codec::decode(kind, entry)?;
-            if !selection.matches(kind, &object) {
+            let Some(item) = take(entry)? else {
                 continue;
-            }
-            items.push(object);
+            };
+            items.push(item);
             if options.limit == Some(items.len()) {
                 let left = listing.remaining + (count - index - 1) as u64;
-                return Ok(page_of(
-                    items,
-                    &prefix,
-                    entry,
-                    listing.revision,
-                    left,
-                    selection.is_all(),
-                ));
+                let countable = selection.is_all();
+                let meta = page_meta(&prefix, &entry.key, listing.revision, left, countable);
+                return Ok((items, meta));
             }
         }
         match listing.entries.last() {
             Some(last) if listing.remaining > 0 => after = Some(last.key.to_string()),
             _ => {
-                let meta = ListMeta {
-                    resource_version: listing.revision.0.to_string(),
-                    ..ListMeta::default()
-                };
-                return Ok(Listed { items, meta });
+                let meta = page_meta(&prefix, "", listing.revision, 0, false);
+                return Ok((items, meta));
             }
         }
     }
 }
 
-fn page_of(
-    items: Vec<Value>,
-    prefix: &str,
-    last: &Entry,
-    revision: Revision,
-    left: u64,
-    countable: bool,
-) -> Listed {
+fn page_meta(prefix: &str, last: &str, revision: Revision, left: u64, countable: bool) -> ListMeta {
     let mut meta = ListMeta {
         resource_version: revision.0.to_string(),
         ..ListMeta::default()
     };
     if left > 0 {
-        meta.continue_ = continue_token::encode(revision, prefix, &last.key);
+        meta.continue_ = continue_token::encode(revision, prefix, last);
         meta.remaining_item_count = countable.then(|| i64::try_from(left).unwrap_or(i64::MAX));
     }
-    Listed { items, meta }
+    meta
 }

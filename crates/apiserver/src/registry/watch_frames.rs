@@ -12,10 +12,14 @@ use store::{Entry, Event, Revision};
 
 use super::codec;
 use super::selection::Selection;
+use super::stored_form::Splicer;
 use crate::kinds::Kind;
 use crate::negotiate::{Accept, Format, View};
 use crate::request::Query;
 use crate::table::{self, IncludeObject};
+
+/// What a frame adds to its object, at most.
+const FRAME: usize = r#"{"type":"MODIFIED","object":}"#.len() + 1;
 
 /// See the module.
 pub(super) struct Frames {
@@ -24,6 +28,8 @@ pub(super) struct Frames {
     accept: Accept,
     include: IncludeObject,
     columns_sent: bool,
+    /// For frames that need not be parsed: everything is wanted, as JSON objects of a built-in kind.
+    splicer: Option<Splicer>,
 }
 
 impl Frames {
@@ -33,7 +39,12 @@ impl Frames {
         accept: Accept,
         query: &Query,
     ) -> Self {
+        let plain = selection.is_all()
+            && accept.format == Format::Json
+            && matches!(accept.view, View::Object | View::Discovery);
+        let splicer = plain.then(|| Splicer::new(&kind, true)).flatten();
         Frames {
+            splicer,
             kind,
             selection,
             accept,
@@ -42,8 +53,24 @@ impl Frames {
         }
     }
 
+    /// A frame made of stored bytes; `None` when they have to be decoded.
+    fn splice(&self, ty: &str, stored: &[u8], revision: Revision) -> Option<Bytes> {
+        let splicer = self.splicer.as_ref()?;
+        let mut out = Vec::with_capacity(stored.len() + splicer.growth() + FRAME);
+        out.extend_from_slice(b"{\"type\":\"");
+        out.extend_from_slice(ty.as_bytes());
+        out.extend_from_slice(b"\",\"object\":");
+        splicer.append(stored, revision, &mut out).then(|| {
+            out.extend_from_slice(b"}\n");
+            Bytes::from(out)
+        })
+    }
+
     /// An object of the initial state.
     pub(super) fn added(&mut self, entry: &Entry) -> Option<Bytes> {
+        if let Some(frame) = self.splice("ADDED", &entry.value, entry.modified) {
+            return Some(frame);
+        }
         let object = self.decode(&entry.value, entry.modified)?;
         self.selection
             .matches(&self.kind, &object)
@@ -52,6 +79,14 @@ impl Frames {
 
     /// A change; `None` when it does not concern the selection.
     pub(super) fn event(&mut self, event: &Event) -> Option<Bytes> {
+        let (ty, stored) = match (&event.previous, &event.value) {
+            (None, Some(value)) => ("ADDED", Some(value)),
+            (Some(_), Some(value)) => ("MODIFIED", Some(value)),
+            (previous, None) => ("DELETED", previous.as_ref().map(|entry| &entry.value)),
+        };
+        if let Some(frame) = stored.and_then(|stored| self.splice(ty, stored, event.revision)) {
+            return Some(frame);
+        }
         let previous = match &event.previous {
             // Without selectors the old value only matters for deletions.
             Some(entry) if event.value.is_none() || !self.selection.is_all() => {

@@ -153,6 +153,10 @@ async fn main(
             } else {
                 ""
             };
+            if is_plain(routed.accept) {
+                let body = registry::list_json(&inner.registry, kind, namespace, &info.query);
+                return Ok(respond::json(StatusCode::OK, body.await?, routed.accept));
+            }
             let listed = registry::list(&inner.registry, kind, namespace, &info.query).await?;
             Ok(list_response(kind, listed, routed))
         }
@@ -178,6 +182,11 @@ async fn main(
     }
 }
 
+/// Whether the answer is what is stored, as compact JSON.
+fn is_plain(accept: Accept) -> bool {
+    accept.format == Format::Json && accept.view == View::Object && !accept.pretty
+}
+
 /// Get, update and patch: of the object, its status, or a namespace's finalizers.
 async fn writable(
     inner: &Arc<Inner>,
@@ -193,6 +202,10 @@ async fn writable(
             } else {
                 ""
             };
+            if is_plain(routed.accept) {
+                let body = registry::get_json(&inner.registry, kind, namespace, &info.name);
+                return Ok(respond::json(StatusCode::OK, body.await?, routed.accept));
+            }
             let object = registry::get(&inner.registry, kind, namespace, &info.name).await?;
             Ok(present(kind, StatusCode::OK, object, routed))
         }
@@ -362,14 +375,8 @@ fn list_response(kind: &Kind, listed: Listed, routed: &Routed) -> Response {
         ),
         View::Partial { beta } => table::partial_list(listed.items, &listed.meta, beta),
         View::Object | View::Discovery => {
-            let mut items = listed.items;
-            if !kind.is_crd() {
-                // The type of a built-in list says the type of its items.
-                for item in items.iter_mut().filter_map(Value::as_object_mut) {
-                    item.remove("kind");
-                    item.remove("apiVersion");
-                }
-            }
+            let items = listed.items.into_iter();
+            let items = items.map(|item| registry::untyped(kind, item)).collect();
             let mut map = Map::new();
             map.insert("kind".to_owned(), Value::String(kind.list_kind.clone()));
             map.insert("apiVersion".to_owned(), Value::String(kind.api_version()));
