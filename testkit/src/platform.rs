@@ -106,8 +106,8 @@ impl Platform {
         Ok(platform)
     }
 
-    /// Spawns `ferrovirt up` and waits for its `ready` line.
-    async fn launch(&mut self) -> Result<()> {
+    /// Spawns `ferrovirt up`; gives the file that its standard output goes to.
+    fn spawn(&mut self) -> Result<PathBuf> {
         self.starts += 1;
         let out_path = self.root.join(format!("ready-{}", self.starts));
         let log = OpenOptions::new()
@@ -131,7 +131,14 @@ impl Platform {
             .stderr(log)
             .spawn()
             .with_context(|| format!("starting {}", self.binary.display()))?;
-        let up = self.up.insert(child);
+        self.up = Some(child);
+        Ok(out_path)
+    }
+
+    /// Spawns `ferrovirt up` and waits for its `ready` line.
+    async fn launch(&mut self) -> Result<()> {
+        let out_path = self.spawn()?;
+        let up = self.up.as_mut().context("it was just spawned")?;
         let mut ended = None;
         let line = eventually_within(READY, "the `ready` line of ferrovirt up", async || {
             let text = fs::read_to_string(&out_path)?;
@@ -236,6 +243,17 @@ impl Platform {
     pub async fn restart(&mut self) -> Result<()> {
         ensure!(self.up.is_none(), "ferrovirt up still runs");
         self.launch().await
+    }
+
+    /// Starts `ferrovirt up` again and kills it with SIGKILL that long after, ready or not.
+    ///
+    /// # Errors
+    /// When it cannot be started, or runs already.
+    pub async fn start_and_kill9(&mut self, after: Duration) -> Result<()> {
+        ensure!(self.up.is_none(), "ferrovirt up still runs");
+        self.spawn()?;
+        tokio::time::sleep(after).await;
+        self.kill9()
     }
 
     /// The pid of `ferrovirt up`.

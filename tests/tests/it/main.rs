@@ -8,6 +8,7 @@ mod bad_input;
 mod boot;
 mod crash;
 mod cycles;
+mod durability;
 mod guest;
 mod kubectl;
 mod objects;
