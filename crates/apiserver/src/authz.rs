@@ -12,10 +12,11 @@ use apimachinery::gvk::GroupResource;
 use apimachinery::status::ApiError;
 use arc_swap::ArcSwap;
 use serde_json::Value;
-use store::{Event, ListRequest, Store, StoreError, WatchItem};
+use store::{Event, ListRequest, WatchItem};
 use tokio_util::sync::CancellationToken;
 
-use crate::registry::CaughtUp;
+use crate::registry::codec::{self, LoadError};
+use crate::registry::{CaughtUp, Registry};
 use crate::request::RequestInfo;
 
 const PREFIX: &str = "/rbac.authorization.k8s.io/";
@@ -77,12 +78,16 @@ impl Authorizer {
         self.index.store(Arc::new(index));
     }
 
-    fn take(objects: &mut Objects, event: &Event) {
-        match event.value.as_deref().map(serde_json::from_slice::<Value>) {
+    fn take(registry: &Registry, objects: &mut Objects, event: &Event) {
+        match event
+            .entry()
+            .map(|e| codec::read_entry(&registry.sealing, &e))
+        {
             Some(Ok(value)) => {
                 objects.insert(Arc::clone(&event.key), value);
             }
-            _ => {
+            Some(Err(e)) => tracing::error!(error = %e, "an RBAC object stays as it was"),
+            None => {
                 objects.remove(&event.key);
             }
         }
@@ -90,10 +95,10 @@ impl Authorizer {
 
     /// Loads the index and keeps it fresh until `stop`. Returns after the first load.
     pub(crate) async fn start(
-        registry: Arc<crate::registry::Registry>,
+        registry: Arc<Registry>,
         stop: CancellationToken,
-    ) -> Result<(), StoreError> {
-        let (mut objects, mut at) = load(&*registry.store).await?;
+    ) -> Result<(), LoadError> {
+        let (mut objects, mut at) = load(&registry).await?;
         registry.authorizer.rebuild(&objects);
         registry.authorizer.caught_up.advance(at);
         tokio::spawn(async move {
@@ -103,7 +108,7 @@ impl Authorizer {
                         loop {
                             match events.next().await {
                                 Ok(WatchItem::Event(event)) => {
-                                    Self::take(&mut objects, &event);
+                                    Self::take(&registry, &mut objects, &event);
                                     registry.authorizer.rebuild(&objects);
                                     registry.authorizer.caught_up.advance(event.revision);
                                 }
@@ -116,7 +121,7 @@ impl Authorizer {
                         }
                     }
                     // Too slow, or compacted: begin anew from the present state.
-                    match load(&*registry.store).await {
+                    match load(&registry).await {
                         Ok((fresh, revision)) => {
                             (objects, at) = (fresh, revision);
                             registry.authorizer.rebuild(&objects);
@@ -138,17 +143,13 @@ impl Authorizer {
     }
 }
 
-async fn load(store: &dyn Store) -> Result<(Objects, store::Revision), StoreError> {
-    let listing = store.list(ListRequest::prefix(PREFIX)).await?;
-    let objects = listing
-        .entries
-        .iter()
-        .filter_map(|entry| {
-            serde_json::from_slice(&entry.value)
-                .ok()
-                .map(|value| (Arc::clone(&entry.key), value))
-        })
-        .collect();
+async fn load(registry: &Registry) -> Result<(Objects, store::Revision), LoadError> {
+    let listing = registry.store.list(ListRequest::prefix(PREFIX)).await?;
+    let mut objects = Objects::new();
+    for entry in &listing.entries {
+        let value = codec::read_entry(&registry.sealing, entry)?;
+        objects.insert(Arc::clone(&entry.key), value);
+    }
     Ok((objects, listing.revision))
 }
 

@@ -10,7 +10,7 @@ use store::ListRequest;
 
 use crate::decode::Decoded;
 use crate::kinds::Kind;
-use crate::registry::{Call, Registry, WriteOptions, create, update_with};
+use crate::registry::{Call, Registry, WriteOptions, codec, create, update_with};
 use crate::server::StartError;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -59,9 +59,10 @@ pub(crate) async fn run(registry: &Arc<Registry>) -> Result<(), StartError> {
         let results = futures_util::future::join_all(writes.map(|(kind, object)| {
             let name = meta::name(object).unwrap_or_default();
             let namespace = meta::namespace(object).unwrap_or_default();
+            let key = kind.key(namespace, name);
             let stored = present
-                .get(&kind.key(namespace, name))
-                .and_then(|v| serde_json::from_slice::<Value>(v).ok());
+                .get(&key)
+                .and_then(|v| codec::read(&registry.sealing, &key, v).ok());
             ensure(registry, kind, object, stored, &user)
         }))
         .await;

@@ -1,6 +1,8 @@
 //! What a server is made of.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::authz::User;
 use pki::ServiceAccountKeys;
@@ -16,6 +18,26 @@ pub struct StaticToken {
     pub token: String,
     /// Whom it stands for.
     pub user: User,
+}
+
+/// Values sealed at rest.
+#[derive(Clone, Debug)]
+pub struct Encryption {
+    /// An `EncryptionConfiguration` of `apiserver.config.k8s.io/v1`, YAML or JSON.
+    pub file: PathBuf,
+    /// How often to look whether the file has changed.
+    pub every: Duration,
+}
+
+impl Encryption {
+    /// With the file looked at every ten seconds.
+    #[must_use]
+    pub fn new(file: PathBuf) -> Self {
+        Encryption {
+            file,
+            every: Duration::from_secs(10),
+        }
+    }
 }
 
 /// Everything that [`crate::ApiServer::new`] needs.
@@ -38,6 +60,8 @@ pub struct Config {
     pub service_cidr: String,
     /// Version of the product, shown in `/version` behind `+`.
     pub product: String,
+    /// How values are kept secret in the store; in plain when there is none.
+    pub encryption: Option<Encryption>,
     /// Whether to create default namespaces and RBAC policy when they are missing.
     pub bootstrap: bool,
 }
@@ -56,6 +80,7 @@ impl Config {
             audience: "https://kubernetes.default.svc.cluster.local".to_owned(),
             service_cidr: "10.96.0.0/12".to_owned(),
             product: format!("ferrovirt-{}", env!("CARGO_PKG_VERSION")),
+            encryption: None,
             bootstrap: true,
         }
     }

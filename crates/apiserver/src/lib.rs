@@ -59,6 +59,7 @@ mod registry;
 mod request;
 mod respond;
 mod reviews;
+mod sealing;
 mod server;
 mod stack;
 mod strategies;
@@ -70,7 +71,7 @@ mod token;
 mod websocket;
 
 pub use self::body::{RequestBody, ResponseBody};
-pub use self::config::{Config, StaticToken, parse_token_file};
+pub use self::config::{Config, Encryption, StaticToken, parse_token_file};
 pub use self::kinds::Kind;
 pub use self::listener::serve;
 pub use self::registry::Reader;

@@ -29,6 +29,7 @@ use crate::kinds::{KindSet, builtin};
 use crate::metrics::Metrics;
 use crate::negotiate::Accept;
 use crate::policies::Policies;
+use crate::registry::codec::LoadError;
 use crate::registry::{CaughtUp, Reader, Registry, Strategies};
 use crate::subresource::{Response, SubresourceRegistration};
 use crate::{bootstrap, crd, limits, respond, strategies};
@@ -52,9 +53,21 @@ pub enum StartError {
         #[source]
         source: ApiError,
     },
+    /// Objects that the server acts on cannot be read.
+    #[error("{0}")]
+    Objects(String),
     /// The configuration cannot be used.
     #[error("{0}")]
     Config(String),
+}
+
+impl From<LoadError> for StartError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Store(error) => StartError::Store(error),
+            object @ LoadError::Object(..) => StartError::Objects(object.to_string()),
+        }
+    }
 }
 
 pub(crate) struct Inner {
@@ -102,8 +115,14 @@ impl ApiServer {
             address_lock: tokio::sync::Mutex::new(()),
             quota_lock: tokio::sync::Mutex::new(()),
             webhooks: crate::admission::Webhooks::default(),
+            sealing: crate::sealing::Sealing::default(),
         });
         let stop = CancellationToken::new();
+        if let Some(encryption) = config.encryption {
+            crate::sealing::start(&registry, encryption, stop.clone())
+                .await
+                .map_err(StartError::Config)?;
+        }
         if config.bootstrap {
             bootstrap::run(&registry).await?;
         }

@@ -19,6 +19,7 @@ mod args;
 mod data_dir;
 mod kubeconfig;
 mod platform;
+mod sealing_options;
 mod subresources;
 mod up;
 mod workload;

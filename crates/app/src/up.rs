@@ -30,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::data_dir::{self, DataDir};
+use crate::sealing_options::SealingOptions;
 use crate::{admission, kubeconfig, platform, subresources};
 
 /// Lifetime of the server's certificate; it is issued again at a start in its last third.
@@ -64,6 +65,8 @@ pub(crate) struct UpOptions {
     /// Static tokens, in kube-apiserver's format: token,user,uid[,"group1,group2"].
     #[arg(long, value_name = "CSV")]
     token_auth_file: Option<PathBuf>,
+    #[command(flatten)]
+    sealing: SealingOptions,
 }
 
 /// Runs the platform until it is told to stop.
@@ -126,6 +129,7 @@ async fn up(options: UpOptions, started: Instant) -> anyhow::Result<()> {
     let mut config = Config::new(Arc::new(opened), Arc::new(keys));
     config.strategies = admission::strategies();
     config.subresources = subresources::all(data.path().to_owned(), &late_client);
+    options.sealing.apply(&mut config);
     if let Some(file) = &options.token_auth_file {
         let text =
             std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;

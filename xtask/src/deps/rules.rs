@@ -208,6 +208,11 @@ pub(super) const OUTSIDE: &[Outside] = &[
         "certificates are read in one place",
     ),
     only(
+        "aws-lc-rs",
+        &["pki"],
+        "the one crypto provider; sealing keys",
+    ),
+    only(
         "jsonwebtoken",
         &["pki"],
         "tokens are signed and verified in one place",

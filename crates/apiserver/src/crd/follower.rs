@@ -10,7 +10,7 @@ use store::{ListRequest, Revision, StoreError, WatchItem};
 
 use super::{GROUP, PLURAL, finalize, names, parse, status};
 use crate::kinds::{Kind, KindSet, builtin};
-use crate::registry::{Call, Registry, WriteOptions, update_with};
+use crate::registry::{Call, Registry, WriteOptions, codec, update_with};
 
 const PREFIX: &str = "/apiextensions.k8s.io/customresourcedefinitions/";
 
@@ -56,7 +56,7 @@ impl Follower {
 
     fn take(&mut self, key: &str, value: Option<&[u8]>) -> Option<String> {
         let name = key.rsplit('/').next()?.to_owned();
-        match value.map(serde_json::from_slice::<Value>) {
+        match value.map(|value| codec::read(&self.registry.sealing, key, value)) {
             Some(Ok(object)) => {
                 let accepted = names::conflict(
                     &object,

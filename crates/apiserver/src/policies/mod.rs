@@ -18,11 +18,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use cel::policy::{Binding, Policy};
-use serde_json::Value;
-use store::{Event, ListRequest, Store, StoreError, WatchItem};
+use store::{Entry, Event, ListRequest, WatchItem};
 use tokio_util::sync::CancellationToken;
 
-use crate::registry::CaughtUp;
+use crate::registry::codec::{self, LoadError};
+use crate::registry::{CaughtUp, Registry};
 use crate::stack;
 
 pub(crate) use admit::admit;
@@ -52,13 +52,13 @@ enum Known {
 
 type Objects = BTreeMap<Arc<str>, Known>;
 
-fn read(key: &str, bytes: &[u8]) -> Option<Known> {
-    let object: Value = serde_json::from_slice(bytes).ok()?;
-    Some(if key.starts_with(POLICY) {
-        let policy = stack::compiling(|| Policy::compile(&object))?;
-        Known::Policy(Arc::new(policy))
+/// `None` when there was no stack to compile on.
+fn read(registry: &Registry, entry: &Entry) -> Result<Option<Known>, LoadError> {
+    let object = codec::read_entry(&registry.sealing, entry)?;
+    Ok(if entry.key.starts_with(POLICY) {
+        stack::compiling(|| Policy::compile(&object)).map(|policy| Known::Policy(Arc::new(policy)))
     } else {
-        Known::Binding(Arc::new(Binding::read(&object)))
+        Some(Known::Binding(Arc::new(Binding::read(&object))))
     })
 }
 
@@ -85,16 +85,13 @@ impl Policies {
         }));
     }
 
-    fn take(objects: &mut Objects, event: &Event) {
-        match event
-            .value
-            .as_deref()
-            .and_then(|bytes| read(&event.key, bytes))
-        {
-            Some(known) => {
+    fn take(registry: &Registry, objects: &mut Objects, event: &Event) {
+        match event.entry().map(|e| read(registry, &e)) {
+            Some(Ok(Some(known))) => {
                 objects.insert(Arc::clone(&event.key), known);
             }
-            None => {
+            Some(Err(e)) => tracing::error!(error = %e, "an admission policy stays as it was"),
+            Some(Ok(None)) | None => {
                 objects.remove(&event.key);
             }
         }
@@ -102,10 +99,10 @@ impl Policies {
 
     /// Loads the index and keeps it fresh until `stop`. Returns after the first load.
     pub(crate) async fn start(
-        registry: Arc<crate::registry::Registry>,
+        registry: Arc<Registry>,
         stop: CancellationToken,
-    ) -> Result<(), StoreError> {
-        let (mut objects, mut at) = load(&*registry.store).await?;
+    ) -> Result<(), LoadError> {
+        let (mut objects, mut at) = load(&registry).await?;
         registry.policies.rebuild(&objects);
         registry.policies.caught_up.advance(at);
         tokio::spawn(async move {
@@ -115,7 +112,7 @@ impl Policies {
                         loop {
                             match events.next().await {
                                 Ok(WatchItem::Event(event)) => {
-                                    Self::take(&mut objects, &event);
+                                    Self::take(&registry, &mut objects, &event);
                                     registry.policies.rebuild(&objects);
                                     registry.policies.caught_up.advance(event.revision);
                                 }
@@ -128,7 +125,7 @@ impl Policies {
                         }
                     }
                     // Too slow, or compacted: begin anew from the present state.
-                    match load(&*registry.store).await {
+                    match load(&registry).await {
                         Ok((fresh, revision)) => {
                             (objects, at) = (fresh, revision);
                             registry.policies.rebuild(&objects);
@@ -150,14 +147,13 @@ impl Policies {
     }
 }
 
-async fn load(store: &dyn Store) -> Result<(Objects, store::Revision), StoreError> {
-    let listing = store.list(ListRequest::prefix(PREFIX)).await?;
-    let objects = listing
-        .entries
-        .iter()
-        .filter_map(|entry| {
-            read(&entry.key, &entry.value).map(|known| (Arc::clone(&entry.key), known))
-        })
-        .collect();
+async fn load(registry: &Registry) -> Result<(Objects, store::Revision), LoadError> {
+    let listing = registry.store.list(ListRequest::prefix(PREFIX)).await?;
+    let mut objects = Objects::new();
+    for entry in &listing.entries {
+        if let Some(known) = read(registry, entry)? {
+            objects.insert(Arc::clone(&entry.key), known);
+        }
+    }
     Ok((objects, listing.revision))
 }

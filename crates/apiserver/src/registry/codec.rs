@@ -2,30 +2,83 @@
 //!
 //! Stored: the object in its storage version, without `resourceVersion`. Served: in the version of the
 //! request, with the revision of its last change. CRD objects are pruned and defaulted on the way out, so a
-//! changed schema shows at once, as in Kubernetes.
+//! changed schema shows at once, as in Kubernetes. What an encryption configuration covers is sealed and opened
+//! here, and nowhere else (`crate::sealing`).
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use apimachinery::status::ApiError;
 use bytes::Bytes;
 use serde_json::Value;
-use store::{Entry, Revision};
+use store::{Entry, Revision, StoreError};
 
 use super::event_form;
 use super::stored_form::Stored;
 use crate::kinds::Kind;
+use crate::sealing::{Sealing, SealingError};
+
+/// Why stored bytes are no object.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DecodeError {
+    /// They cannot be opened.
+    #[error(transparent)]
+    Sealed(#[from] SealingError),
+    /// They are not JSON.
+    #[error(transparent)]
+    Malformed(#[from] serde_json::Error),
+}
+
+/// Why objects that the server itself acts on could not be loaded. To act on a part of them would be to let
+/// through what the others refuse.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// One cannot be read.
+    #[error("decoding {0}: {1}")]
+    Object(Arc<str>, DecodeError),
+}
+
+/// The entry with what was stored before it was sealed: itself, mostly.
+pub(crate) fn open(sealing: &Sealing, entry: &Entry) -> Result<Entry, ApiError> {
+    match sealing.open(&entry.key, &entry.value) {
+        Ok(Cow::Borrowed(_)) => Ok(entry.clone()),
+        Ok(Cow::Owned(plain)) => Ok(Entry {
+            value: plain.into(),
+            ..entry.clone()
+        }),
+        Err(e) => Err(ApiError::internal(format!("decoding {}: {e}", entry.key))),
+    }
+}
+
+/// As [`read`], for an entry of a list.
+pub(crate) fn read_entry(sealing: &Sealing, entry: &Entry) -> Result<Value, LoadError> {
+    read(sealing, &entry.key, &entry.value)
+        .map_err(|e| LoadError::Object(Arc::clone(&entry.key), e))
+}
 
 /// An entry as an object of `kind`.
-pub(crate) fn decode(kind: &Kind, entry: &Entry) -> Result<Value, ApiError> {
-    decode_bytes(kind, &entry.value, entry.modified)
+pub(crate) fn decode(sealing: &Sealing, kind: &Kind, entry: &Entry) -> Result<Value, ApiError> {
+    decode_bytes(sealing, kind, &entry.key, &entry.value, entry.modified)
         .map_err(|e| ApiError::internal(format!("decoding {}: {e}", entry.key)))
 }
 
-/// Stored bytes as an object that last changed at `revision`.
+/// What is stored at `key`, as it is.
+pub(crate) fn read(sealing: &Sealing, key: &str, bytes: &[u8]) -> Result<Value, DecodeError> {
+    Ok(serde_json::from_slice(&sealing.open(key, bytes)?)?)
+}
+
+/// The bytes stored at `key` as an object that last changed at `revision`.
 pub(crate) fn decode_bytes(
+    sealing: &Sealing,
     kind: &Kind,
+    key: &str,
     bytes: &[u8],
     revision: Revision,
-) -> Result<Value, serde_json::Error> {
-    let mut object: Value = serde_json::from_slice(bytes)?;
+) -> Result<Value, DecodeError> {
+    let mut object = read(sealing, key, bytes)?;
     if kind.behaviour.new_event {
         event_form::to_new(&mut object);
     }
@@ -51,8 +104,13 @@ pub(crate) fn decode_bytes(
     Ok(object)
 }
 
-/// The bytes to store for an object, in the order of [`super::stored_form`].
-pub(crate) fn encode(kind: &Kind, object: &Value) -> Result<Bytes, ApiError> {
+/// The bytes to store at `key` for an object, in the order of [`super::stored_form`].
+pub(crate) fn encode(
+    sealing: &Sealing,
+    kind: &Kind,
+    key: &str,
+    object: &Value,
+) -> Result<Bytes, ApiError> {
     let bytes = match object {
         Value::Object(_) if kind.behaviour.new_event => {
             let mut core = object.clone();
@@ -71,9 +129,10 @@ pub(crate) fn encode(kind: &Kind, object: &Value) -> Result<Bytes, ApiError> {
         }),
         other => serde_json::to_vec(other),
     };
-    bytes
-        .map(Bytes::from)
-        .map_err(|e| ApiError::internal(format!("encoding an object: {e}")))
+    let plain = bytes.map_err(|e| ApiError::internal(format!("encoding an object: {e}")))?;
+    sealing
+        .seal(key, plain)
+        .map_err(|e| ApiError::internal(format!("encoding {key}: {e}")))
 }
 
 /// As long as needed: what is stored stays in memory.

@@ -35,7 +35,7 @@ pub(crate) async fn delete(call: &Call<'_>, options: &DeleteOptions) -> Result<V
         let Some(entry) = entry else {
             return Err(ApiError::not_found(&resource, call.name));
         };
-        let object = codec::decode(call.kind, &entry)?;
+        let object = codec::decode(&call.registry.sealing, call.kind, &entry)?;
         preconditions(call, options, &object)?;
         let cx = call.context(Operation::Delete, call.name);
         for strategy in call.registry.strategies(call.kind) {
@@ -262,7 +262,7 @@ pub(crate) async fn purge(call: &Call<'_>) -> Result<usize, ApiError> {
         .await
         .map_err(store_error)?;
     for entry in &listing.entries {
-        let object = codec::decode(call.kind, entry)?;
+        let object = codec::decode(&call.registry.sealing, call.kind, entry)?;
         let one = call.at(
             meta::namespace(&object).unwrap_or_default(),
             meta::name(&object).unwrap_or_default(),

@@ -149,8 +149,9 @@ pub(crate) async fn list(
     query: &Query,
 ) -> Result<Listed, ApiError> {
     let selection = Selection::parse(query, kind)?;
+    let sealing = &registry.sealing;
     let take = |entry: &Entry| {
-        let object = codec::decode(kind, entry)?;
+        let object = codec::decode(sealing, kind, entry)?;
         Ok(selection.matches(kind, &object).then_some(object))
     };
     let (items, meta) = walk(registry, kind, namespace, query, &selection, take).await?;
@@ -171,12 +172,18 @@ pub(crate) async fn list_json(
     query: &Query,
 ) -> Result<Bytes, ApiError> {
     let selection = Selection::parse(query, kind)?;
+    let sealing = &registry.sealing;
     let splicer = Splicer::new(kind, false);
     let take = |entry: &Entry| {
-        if selection.is_all() && splicer.as_ref().is_some_and(|s| s.can_append(&entry.value)) {
-            return Ok(Some(Item::Stored(entry.clone())));
+        if selection.is_all()
+            && let Some(splicer) = &splicer
+        {
+            let entry = codec::open(sealing, entry)?;
+            if splicer.can_append(&entry.value) {
+                return Ok(Some(Item::Stored(entry)));
+            }
         }
-        let object = codec::decode(kind, entry)?;
+        let object = codec::decode(sealing, kind, entry)?;
         Ok(selection
             .matches(kind, &object)
             .then(|| Item::Decoded(untyped(kind, object))))

@@ -45,6 +45,7 @@ use crate::authz::Authorizer;
 use crate::kinds::{Kind, KindSet};
 use crate::limits;
 use crate::policies::Policies;
+use crate::sealing::Sealing;
 use crate::strategy::Strategy;
 
 pub(crate) use call::Call;
@@ -71,6 +72,8 @@ pub(crate) struct Registry {
     pub authorizer: Authorizer,
     pub policies: Policies,
     pub webhooks: Webhooks,
+    /// How values are kept secret in the store.
+    pub sealing: Sealing,
     pub strategies: Strategies,
     /// Revision up to which CRDs are taken up.
     pub crds_at: CaughtUp,

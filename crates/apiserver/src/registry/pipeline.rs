@@ -297,7 +297,11 @@ pub(super) async fn commit(
 ) -> Result<Committed, CommitError> {
     let key = call.kind.key(call.namespace, name);
     let op = match &object {
-        Some(object) => Op::Put(codec::encode(call.kind, object).map_err(CommitError::Failed)?),
+        Some(object) => {
+            let sealing = &call.registry.sealing;
+            let value = codec::encode(sealing, call.kind, &key, object);
+            Op::Put(value.map_err(CommitError::Failed)?)
+        }
         None => Op::Delete,
     };
     let committed = match call

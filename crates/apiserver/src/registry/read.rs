@@ -16,7 +16,8 @@ pub(crate) async fn get(
     namespace: &str,
     name: &str,
 ) -> Result<Value, ApiError> {
-    codec::decode(kind, &entry(registry, kind, namespace, name).await?)
+    let entry = entry(registry, kind, namespace, name).await?;
+    codec::decode(&registry.sealing, kind, &entry)
 }
 
 /// The object as compact JSON, or 404; built-in kinds are not parsed on the way.
@@ -28,12 +29,13 @@ pub(crate) async fn get_json(
 ) -> Result<Bytes, ApiError> {
     let entry = entry(registry, kind, namespace, name).await?;
     if let Some(splicer) = Splicer::new(kind, true) {
+        let entry = codec::open(&registry.sealing, &entry)?;
         let mut out = Vec::with_capacity(entry.value.len() + splicer.growth());
         if splicer.append(&entry.value, entry.modified, &mut out) {
             return Ok(out.into());
         }
     }
-    serde_json::to_vec(&codec::decode(kind, &entry)?)
+    serde_json::to_vec(&codec::decode(&registry.sealing, kind, &entry)?)
         .map(Bytes::from)
         .map_err(|e| ApiError::internal(format!("encoding {}: {e}", entry.key)))
 }

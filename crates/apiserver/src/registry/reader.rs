@@ -40,7 +40,9 @@ impl Reader {
             .get(&kind.key(namespace, name))
             .await
             .map_err(store_error)?;
-        entry.map(|entry| codec::decode(&kind, &entry)).transpose()
+        entry
+            .map(|entry| codec::decode(&self.0.sealing, &kind, &entry))
+            .transpose()
     }
 
     /// All objects of a resource in a namespace, or in all when it is empty.
@@ -66,7 +68,7 @@ impl Reader {
         listing
             .entries
             .iter()
-            .map(|entry| codec::decode(&kind, entry))
+            .map(|entry| codec::decode(&self.0.sealing, &kind, entry))
             .collect()
     }
 }

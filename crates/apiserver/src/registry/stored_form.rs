@@ -181,6 +181,7 @@ mod tests {
             meta in prop::collection::btree_map(text(), value(), 0..5),
             revision in any::<u64>(),
         ) {
+            let sealing = crate::sealing::Sealing::default();
             let kind = kind("configmaps", "");
             let mut object: Map<String, Value> = own.into_iter().collect();
             let mut meta: Map<String, Value> = meta.into_iter().collect();
@@ -189,8 +190,8 @@ mod tests {
             object.insert("metadata".into(), meta.into());
             object.insert("apiVersion".into(), "v1".into());
             object.insert("kind".into(), "ConfigMap".into());
-            let stored = codec::encode(&kind, &Value::Object(object)).unwrap();
-            let decoded = codec::decode_bytes(&kind, &stored, Revision(revision)).unwrap();
+            let stored = codec::encode(&sealing, &kind, "/core/configmaps/-/n", &Value::Object(object)).unwrap();
+            let decoded = codec::decode_bytes(&sealing, &kind, "/core/configmaps/-/n", &stored, Revision(revision)).unwrap();
             let mut out = Vec::new();
             let spliced = Splicer::new(&kind, true).unwrap();
             prop_assert!(spliced.append(&stored, Revision(revision), &mut out));

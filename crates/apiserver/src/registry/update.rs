@@ -114,9 +114,15 @@ pub(super) async fn update(call: &Call<'_>, change: &dyn Change) -> Result<Outco
                 }
             }
         };
-        let old = codec::decode(call.kind, &entry)?;
+        let sealing = &call.registry.sealing;
+        let old = codec::decode(sealing, call.kind, &entry)?;
         let proposal = change.propose(Some(&old))?;
-        match attempt(call, proposal, old, entry.modified).await? {
+        let read = Read {
+            object: old,
+            at: entry.modified,
+            stale: sealing.is_stale(&entry.key, &entry.value),
+        };
+        match attempt(call, proposal, read).await? {
             Some(object) => {
                 return Ok(Outcome {
                     object,
@@ -131,13 +137,25 @@ pub(super) async fn update(call: &Call<'_>, change: &dyn Change) -> Result<Outco
     Err(ApiError::modified(&resource, call.name))
 }
 
+/// What an update begins with.
+struct Read {
+    object: Value,
+    at: Revision,
+    /// Whether a write would store even the same object in another form.
+    stale: bool,
+}
+
 /// One attempt; `None` when it lost a race and may be tried again.
 async fn attempt(
     call: &Call<'_>,
     proposal: Proposal,
-    old: Value,
-    at: Revision,
+    read: Read,
 ) -> Result<Option<Value>, ApiError> {
+    let Read {
+        object: old,
+        at,
+        stale,
+    } = read;
     let resource = call.kind.group_resource();
     let mut object = proposal.object;
     checks::type_of(call, &mut object)?;
@@ -174,7 +192,7 @@ async fn attempt(
     errors.retain(|_| call.subresource.is_empty());
     pipeline::judge(call, &object, Some(&old), errors).await?;
     let quota = admission::validate(call, &object, Some(&old)).await?;
-    if metadata::is_noop(&object, &old) {
+    if metadata::is_noop(&object, &old) && !stale {
         return Ok(Some(old));
     }
     if call.options.dry_run {

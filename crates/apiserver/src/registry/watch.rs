@@ -118,7 +118,13 @@ pub(crate) async fn watch(
     let kind = request.kind;
     let selection = Selection::parse(request.query, &kind)?;
     let start = Start::parse(request.query)?;
-    let mut frames = Frames::new(Arc::clone(&kind), selection, request.accept, request.query);
+    let mut frames = Frames::new(
+        Arc::clone(registry),
+        Arc::clone(&kind),
+        selection,
+        request.accept,
+        request.query,
+    );
     let prefix = match request.name {
         "" => kind.scope_prefix(request.namespace),
         name => kind.key(request.namespace, name),
@@ -153,7 +159,7 @@ pub(crate) async fn watch(
                 .map_err(store_error)?;
             for entry in &listing.entries {
                 if exact_key.as_ref().is_none_or(|key| *key == *entry.key)
-                    && let Some(frame) = frames.added(entry)
+                    && let Some(frame) = frames.added(entry)?
                 {
                     first.push(frame);
                 }
@@ -253,9 +259,17 @@ impl Feed {
                     {
                         continue;
                     }
-                    if let Some(frame) = self.frames.event(&event) {
-                        self.sent = event.revision;
-                        if !self.send(frame).await {
+                    match self.frames.event(&event) {
+                        Ok(Some(frame)) => {
+                            self.sent = event.revision;
+                            if !self.send(frame).await {
+                                return;
+                            }
+                        }
+                        Ok(None) => {}
+                        Err(e) => {
+                            let frame = self.frames.error(&e);
+                            self.send(frame).await;
                             return;
                         }
                     }

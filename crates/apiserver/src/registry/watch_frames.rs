@@ -10,9 +10,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use store::{Entry, Event, Revision};
 
-use super::codec;
 use super::selection::Selection;
 use super::stored_form::Splicer;
+use super::{Registry, codec};
 use crate::kinds::Kind;
 use crate::negotiate::{Accept, Format, View};
 use crate::request::Query;
@@ -23,6 +23,7 @@ const FRAME: usize = r#"{"type":"MODIFIED","object":}"#.len() + 1;
 
 /// See the module.
 pub(super) struct Frames {
+    registry: Arc<Registry>,
     kind: Arc<Kind>,
     selection: Selection,
     accept: Accept,
@@ -34,6 +35,7 @@ pub(super) struct Frames {
 
 impl Frames {
     pub(super) fn new(
+        registry: Arc<Registry>,
         kind: Arc<Kind>,
         selection: Selection,
         accept: Accept,
@@ -44,6 +46,7 @@ impl Frames {
             && matches!(accept.view, View::Object | View::Discovery);
         let splicer = plain.then(|| Splicer::new(&kind, true)).flatten();
         Frames {
+            registry,
             splicer,
             kind,
             selection,
@@ -54,43 +57,54 @@ impl Frames {
     }
 
     /// A frame made of stored bytes; `None` when they have to be decoded.
-    fn splice(&self, ty: &str, stored: &[u8], revision: Revision) -> Option<Bytes> {
+    fn splice(&self, ty: &str, (key, stored): (&str, &[u8]), revision: Revision) -> Option<Bytes> {
         let splicer = self.splicer.as_ref()?;
+        // What cannot be opened cannot be decoded either, which will say why.
+        let stored = self.registry.sealing.open(key, stored).ok()?;
         let mut out = Vec::with_capacity(stored.len() + splicer.growth() + FRAME);
         out.extend_from_slice(b"{\"type\":\"");
         out.extend_from_slice(ty.as_bytes());
         out.extend_from_slice(b"\",\"object\":");
-        splicer.append(stored, revision, &mut out).then(|| {
+        splicer.append(&stored, revision, &mut out).then(|| {
             out.extend_from_slice(b"}\n");
             Bytes::from(out)
         })
     }
 
     /// An object of the initial state.
-    pub(super) fn added(&mut self, entry: &Entry) -> Option<Bytes> {
-        if let Some(frame) = self.splice("ADDED", &entry.value, entry.modified) {
-            return Some(frame);
+    ///
+    /// # Errors
+    /// When it cannot be read. A watch never leaves out an object that it should show.
+    pub(super) fn added(&mut self, entry: &Entry) -> Result<Option<Bytes>, ApiError> {
+        if let Some(frame) = self.splice("ADDED", (&entry.key, &entry.value), entry.modified) {
+            return Ok(Some(frame));
         }
-        let object = self.decode(&entry.value, entry.modified)?;
-        self.selection
+        let object = self.decode(&entry.key, &entry.value, entry.modified)?;
+        Ok(self
+            .selection
             .matches(&self.kind, &object)
-            .then(|| self.frame("ADDED", object))
+            .then(|| self.frame("ADDED", object)))
     }
 
     /// A change; `None` when it does not concern the selection.
-    pub(super) fn event(&mut self, event: &Event) -> Option<Bytes> {
+    ///
+    /// # Errors
+    /// As [`Self::added`].
+    pub(super) fn event(&mut self, event: &Event) -> Result<Option<Bytes>, ApiError> {
         let (ty, stored) = match (&event.previous, &event.value) {
             (None, Some(value)) => ("ADDED", Some(value)),
             (Some(_), Some(value)) => ("MODIFIED", Some(value)),
             (previous, None) => ("DELETED", previous.as_ref().map(|entry| &entry.value)),
         };
-        if let Some(frame) = stored.and_then(|stored| self.splice(ty, stored, event.revision)) {
-            return Some(frame);
+        if let Some(frame) =
+            stored.and_then(|stored| self.splice(ty, (&event.key, stored), event.revision))
+        {
+            return Ok(Some(frame));
         }
         let previous = match &event.previous {
             // Without selectors the old value only matters for deletions.
             Some(entry) if event.value.is_none() || !self.selection.is_all() => {
-                self.decode(&entry.value, event.revision)
+                Some(self.decode(&event.key, &entry.value, event.revision)?)
             }
             _ => None,
         };
@@ -102,17 +116,16 @@ impl Frames {
                 .is_some_and(|object| self.selection.matches(&self.kind, object))
         };
         let current = match &event.value {
-            Some(value) => self
-                .decode(value, event.revision)
+            Some(value) => Some(self.decode(&event.key, value, event.revision)?)
                 .filter(|object| self.selection.matches(&self.kind, object)),
             None => None,
         };
-        match (existed, current) {
+        Ok(match (existed, current) {
             (false, Some(object)) => Some(self.frame("ADDED", object)),
             (true, Some(object)) => Some(self.frame("MODIFIED", object)),
             (true, None) => previous.map(|object| self.frame("DELETED", object)),
             (false, None) => None,
-        }
+        })
     }
 
     /// A bookmark; `initial` marks the end of the initial state.
@@ -134,14 +147,11 @@ impl Frames {
         self.encode(&json!({"type": "ERROR", "object": status}))
     }
 
-    fn decode(&self, bytes: &[u8], revision: Revision) -> Option<Value> {
-        match codec::decode_bytes(&self.kind, bytes, revision) {
-            Ok(object) => Some(object),
-            Err(e) => {
-                tracing::error!(kind = %self.kind.kind, error = %e, "a stored object cannot be decoded; the watch skips it");
-                None
-            }
-        }
+    fn decode(&self, key: &str, bytes: &[u8], revision: Revision) -> Result<Value, ApiError> {
+        codec::decode_bytes(&self.registry.sealing, &self.kind, key, bytes, revision).map_err(|e| {
+            tracing::error!(key, error = %e, "a stored object cannot be decoded; the watch ends");
+            ApiError::internal(format!("decoding {key}: {e}"))
+        })
     }
 
     fn frame(&mut self, ty: &str, object: Value) -> Bytes {

@@ -9,3 +9,4 @@ mod extension;
 mod harness;
 mod kubectl;
 mod rules;
+mod sealing;

@@ -170,7 +170,7 @@ async fn store(
         let Some(entry) = entry else {
             return Ok(());
         };
-        let mut object = codec::decode(&kind, &entry)?;
+        let mut object = codec::decode(&registry.sealing, &kind, &entry)?;
         let text = |map: &Quantities| -> Value {
             map.iter()
                 .map(|(name, value)| (name.clone(), json!(value.to_string())))
@@ -185,7 +185,7 @@ async fn store(
         let write = Write {
             key: key.clone().into(),
             precondition: Precondition::At(entry.modified),
-            op: Op::Put(codec::encode(&kind, &object)?),
+            op: Op::Put(codec::encode(&registry.sealing, &kind, &key, &object)?),
         };
         match registry.store.commit(write).await {
             Err(store::StoreError::Conflict { .. }) => {}

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::config::Webhook;
 use self::matching::Target;
+use crate::registry::codec::{self, LoadError};
 use crate::registry::{Call, CaughtUp, Registry, complete_again};
 use crate::strategy::Operation;
 
@@ -71,7 +72,7 @@ impl Webhooks {
     pub(crate) async fn start(
         registry: Arc<Registry>,
         stop: CancellationToken,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), LoadError> {
         let (mut objects, mut at) = load(&registry).await?;
         registry.webhooks.rebuild(&objects);
         registry.webhooks.caught_up.advance(at);
@@ -85,7 +86,7 @@ impl Webhooks {
                             registry.webhooks.rebuild(&objects);
                             registry.webhooks.caught_up.advance(at);
                         }
-                        Err(StoreError::Closed) => return,
+                        Err(LoadError::Store(StoreError::Closed)) => return,
                         Err(e) => {
                             tracing::error!(error = %e, "reading webhook configurations; they stay as they were");
                             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -114,11 +115,17 @@ async fn follow(registry: &Registry, objects: &mut Objects, at: Revision) {
     loop {
         match events.next().await {
             Ok(WatchItem::Event(event)) => {
-                match event.value.as_deref().map(serde_json::from_slice::<Value>) {
+                match event
+                    .entry()
+                    .map(|e| codec::read_entry(&registry.sealing, &e))
+                {
                     Some(Ok(value)) => {
                         objects.insert(Arc::clone(&event.key), value);
                     }
-                    _ => {
+                    Some(Err(e)) => {
+                        tracing::error!(error = %e, "a webhook configuration stays as it was");
+                    }
+                    None => {
                         objects.remove(&event.key);
                     }
                 }
@@ -131,17 +138,14 @@ async fn follow(registry: &Registry, objects: &mut Objects, at: Revision) {
     }
 }
 
-async fn load(registry: &Registry) -> Result<(Objects, Revision), StoreError> {
+async fn load(registry: &Registry) -> Result<(Objects, Revision), LoadError> {
     let request = ListRequest::prefix("/admissionregistration.k8s.io/");
     let listing = registry.store.list(request).await?;
-    let objects = listing
-        .entries
-        .iter()
-        .filter_map(|entry| {
-            let value = serde_json::from_slice(&entry.value).ok()?;
-            Some((Arc::clone(&entry.key), value))
-        })
-        .collect();
+    let mut objects = Objects::new();
+    for entry in &listing.entries {
+        let value = codec::read_entry(&registry.sealing, entry)?;
+        objects.insert(Arc::clone(&entry.key), value);
+    }
     Ok((objects, listing.revision))
 }
 
