@@ -1,7 +1,7 @@
 //! Who asks: client certificate, bearer token, or nobody.
 //!
 //! Order: identity given in process → impersonation is separate (see `server::impersonate`) → certificate →
-//! static token → service-account token → anonymous. A token that is presented and wrong is 401, never anonymous.
+//! static token → token of an OIDC issuer or of a service account, by its issuer → anonymous. A token that is presented and wrong is 401, never anonymous.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use http::HeaderMap;
 use pki::{Claims, ServiceAccountKeys};
 
 use crate::config::StaticToken;
+use crate::oidc::{Issuer, Provider};
 use crate::registry::Reader;
 
 /// The identity that a verified client certificate gave to a connection.
@@ -22,6 +23,7 @@ pub(crate) struct CertificateUser(pub Arc<User>);
 /// Knows all ways to authenticate.
 pub(crate) struct Authenticator {
     tokens: HashMap<String, User>,
+    issuers: Vec<Provider>,
     keys: Arc<ServiceAccountKeys>,
     issuer: String,
     audience: String,
@@ -30,20 +32,31 @@ pub(crate) struct Authenticator {
 impl Authenticator {
     pub(crate) fn new(
         tokens: Vec<StaticToken>,
+        issuers: Vec<Issuer>,
         keys: Arc<ServiceAccountKeys>,
         issuer: String,
         audience: String,
-    ) -> Self {
+    ) -> Result<Self, String> {
+        if issuers.iter().any(|other| other.url == issuer) {
+            return Err(format!(
+                "the OIDC issuer {issuer:?} is the issuer of service-account tokens"
+            ));
+        }
+        let issuers = issuers
+            .into_iter()
+            .map(Provider::new)
+            .collect::<Result<_, _>>()?;
         let tokens = tokens
             .into_iter()
             .map(|t| (t.token, authenticated(t.user)))
             .collect();
-        Authenticator {
+        Ok(Authenticator {
             tokens,
+            issuers,
             keys,
             issuer,
             audience,
-        }
+        })
     }
 
     /// The caller of a request.
@@ -79,16 +92,26 @@ impl Authenticator {
         audiences: &[String],
         reader: &Reader,
     ) -> Option<(User, Vec<String>)> {
-        if let Some(user) = self.tokens.get(token) {
+        // Tokens that name no audience of ours are for this server.
+        let for_this_server = |user: User| {
             let own = audiences
                 .iter()
                 .filter(|a| **a == self.audience)
                 .cloned()
                 .collect::<Vec<_>>();
-            return (audiences.is_empty() || !own.is_empty()).then(|| (user.clone(), own));
+            (audiences.is_empty() || !own.is_empty()).then_some((user, own))
+        };
+        if let Some(user) = self.tokens.get(token) {
+            return for_this_server(user.clone());
         }
         if token.matches('.').count() != 2 {
             return None;
+        }
+        if !self.issuers.is_empty() {
+            let issuer = pki::unverified_issuer(token)?;
+            if let Some(provider) = self.issuers.iter().find(|p| p.url() == issuer) {
+                return for_this_server(authenticated(provider.judge(token).await?));
+            }
         }
         let claims = self
             .keys

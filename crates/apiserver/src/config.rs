@@ -8,6 +8,7 @@ use ::authz::User;
 use pki::ServiceAccountKeys;
 use store::Store;
 
+use crate::oidc::Issuer;
 use crate::strategy::StrategyRegistration;
 use crate::subresource::SubresourceRegistration;
 
@@ -48,6 +49,8 @@ pub struct Config {
     pub service_account_keys: Arc<ServiceAccountKeys>,
     /// Tokens from a file, see [`parse_token_file`].
     pub static_tokens: Vec<StaticToken>,
+    /// OpenID Connect issuers whose tokens are accepted.
+    pub oidc_issuers: Vec<Issuer>,
     /// What is special about resources, on top of what the server knows itself.
     pub strategies: Vec<StrategyRegistration>,
     /// Subresources beyond the server's own.
@@ -74,6 +77,7 @@ impl Config {
             store,
             service_account_keys,
             static_tokens: Vec::new(),
+            oidc_issuers: Vec::new(),
             strategies: Vec::new(),
             subresources: Vec::new(),
             issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),

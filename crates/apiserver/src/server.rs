@@ -136,10 +136,12 @@ impl ApiServer {
         }
         let authenticator = Authenticator::new(
             config.static_tokens,
+            config.oidc_issuers,
             Arc::clone(&config.service_account_keys),
             config.issuer.clone(),
             config.audience.clone(),
-        );
+        )
+        .map_err(StartError::Config)?;
         let inner = Inner {
             registry,
             authenticator,

@@ -18,6 +18,7 @@ mod admission;
 mod args;
 mod data_dir;
 mod kubeconfig;
+mod oidc_options;
 mod platform;
 mod sealing_options;
 mod subresources;

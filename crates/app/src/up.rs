@@ -30,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::data_dir::{self, DataDir};
+use crate::oidc_options::OidcOptions;
 use crate::sealing_options::SealingOptions;
 use crate::{admission, kubeconfig, platform, subresources};
 
@@ -65,6 +66,8 @@ pub(crate) struct UpOptions {
     /// Static tokens, in kube-apiserver's format: token,user,uid[,"group1,group2"].
     #[arg(long, value_name = "CSV")]
     token_auth_file: Option<PathBuf>,
+    #[command(flatten)]
+    oidc: OidcOptions,
     #[command(flatten)]
     sealing: SealingOptions,
 }
@@ -130,6 +133,7 @@ async fn up(options: UpOptions, started: Instant) -> anyhow::Result<()> {
     config.strategies = admission::strategies();
     config.subresources = subresources::all(data.path().to_owned(), &late_client);
     options.sealing.apply(&mut config);
+    options.oidc.apply(&mut config)?;
     if let Some(file) = &options.token_auth_file {
         let text =
             std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;

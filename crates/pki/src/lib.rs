@@ -4,6 +4,7 @@
 //! <dir>/ca.crt ca.key          Authority            signs server and client certificates (P-256)
 //! <dir>/<stem>.crt/.key        Authority::*_on_disk reused while valid, so that a warm start signs nothing
 //! <dir>/sa.key                 ServiceAccountKeys   signs service-account tokens (ES256)
+//!                              IssuerKeys           verify ID tokens of OpenID Connect issuers; never on disk
 //!                              SealingKey           seals values at rest (AES-GCM); its bytes are the caller's
 //! ```
 //!
@@ -20,6 +21,7 @@
 mod authority;
 mod error;
 mod files;
+mod id_token;
 mod inspect;
 mod sealing_key;
 mod service_account;
@@ -28,6 +30,7 @@ mod tls;
 pub use authority::{Authority, Pair};
 pub use error::PkiError;
 pub use files::write_atomic;
+pub use id_token::{IssuerKeys, SigningAlgorithm, TokenError, check_times, unverified_issuer};
 pub use inspect::peer_identity;
 pub use sealing_key::{NotAuthentic, SEALS_PER_KEY, SealingKey};
 pub use service_account::{BoundObject, Claims, KubernetesClaims, ServiceAccountKeys};

@@ -8,5 +8,6 @@ mod crds;
 mod extension;
 mod harness;
 mod kubectl;
+mod oidc;
 mod rules;
 mod sealing;

@@ -380,8 +380,10 @@ async fn everything_may_be_sealed_and_a_copy_opens_with_the_keys() {
     }
     // Policies and roles that cannot be read are not left out: nothing starts.
     place.rules("'*.*'", &["k2"]);
-    let error = place.try_open(&copy).await.err().unwrap().to_string();
-    assert!(error.contains("the key \"k1\""), "{error}");
+    let error = place.try_open(&copy).await.err().unwrap();
+    let why =
+        std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+    assert!(why.contains("the key \"k1\""), "{error}: {why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
