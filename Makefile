@@ -23,6 +23,7 @@ demo: ## boot a real guest from YAML, show its console and the times, clean up (
 # The tests start the binary: it is built with them, so that both share every dependency.
 test: ## everything CI runs but `lint`; ends with the number of tests that passed
 	@scripts/deps.sh build run test
+	@scripts/clients.sh
 	@scripts/images.sh tiny
 	@command -v cargo-nextest > /dev/null || { \
 	  echo "test: installing cargo-nextest from crates.io"; \

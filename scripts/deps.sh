@@ -1,12 +1,13 @@
 #!/bin/bash
 # Installs the Debian packages a task needs, when they are missing, and says which.
 #
-# Usage: deps.sh [build] [run] [images] [debian] [test]       (default: run)
+# Usage: deps.sh [build] [run] [images] [debian] [test] [python]       (default: run)
 #   build   what compiling needs beside Rust: a C compiler and linker
 #   run     QEMU and what the node uses: qemu-system-x86, nftables, iproute2, ...
 #   images  what builds the tiny guest
 #   debian  what builds the Debian guest, on top of `images`
 #   test    what the tests compare with: qemu-img, isoinfo
+#   python  what scripts/clients.sh needs
 # With everything present it makes no apt call and prints nothing.
 set -euo pipefail
 
@@ -15,6 +16,7 @@ declare -A packages=(
     [run]="qemu-system-x86 seabios iproute2 nftables e2fsprogs util-linux ca-certificates"
     [images]="qemu-utils mtools dosfstools syslinux syslinux-common cpio lz4 binutils e2fsprogs xz-utils"
     [debian]="mmdebstrap qemu-utils e2fsprogs"
+    [python]="python3 python3-venv"
     [test]="qemu-utils genisoimage xz-utils zstd gzip"
 )
 

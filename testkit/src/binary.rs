@@ -65,3 +65,35 @@ pub fn tiny_image() -> Result<PathBuf> {
     );
     Ok(path)
 }
+
+/// The clients that are no Debian packages (`python` with its Kubernetes client, `helm`): the directory of their
+/// programs, installed if it is not there.
+///
+/// # Errors
+/// When they cannot be installed.
+pub fn clients() -> Result<PathBuf> {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| top().join("target"), |dir| top().join(dir));
+    let path = target.join("clients/bin");
+    if target.join("clients/installed").is_file() {
+        return Ok(path);
+    }
+    let script = top().join("scripts/clients.sh");
+    let installed = Command::new(&script)
+        .output()
+        .with_context(|| format!("running {}", script.display()))?;
+    ensure!(
+        installed.status.success(),
+        "`{}` has not installed them:\n{}{}",
+        script.display(),
+        String::from_utf8_lossy(&installed.stdout),
+        String::from_utf8_lossy(&installed.stderr)
+    );
+    Ok(path)
+}
+
+/// The files of `tests/clients`: scripts and charts for them.
+#[must_use]
+pub fn client_files() -> PathBuf {
+    top().join("tests/clients")
+}

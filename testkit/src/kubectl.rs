@@ -111,11 +111,24 @@ impl Kubectl {
     /// # Errors
     /// When it cannot be run or does not end.
     pub async fn output(&self, args: &[&str], input: &str) -> Result<Output> {
-        let mut command = self.command("kubectl");
+        self.program("kubectl", args, input).await
+    }
+
+    /// Runs another client with the same kubeconfig; returns what it said, whatever came of it.
+    ///
+    /// # Errors
+    /// When it cannot be run or does not end.
+    pub async fn program(
+        &self,
+        program: impl AsRef<OsStr>,
+        args: &[&str],
+        input: &str,
+    ) -> Result<Output> {
+        let mut command = self.command(&program);
         command.args(args);
         run(command, input)
             .await
-            .with_context(|| format!("kubectl {}", args.join(" ")))
+            .with_context(|| format!("{} {}", program.as_ref().display(), args.join(" ")))
     }
 }
 

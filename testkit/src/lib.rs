@@ -24,7 +24,7 @@ mod platform;
 mod processes;
 mod remains;
 
-pub use binary::{ferrovirt, tiny_image};
+pub use binary::{client_files, clients, ferrovirt, tiny_image};
 pub use console::{Closed, Console};
 pub use eventually::{eventually, eventually_within};
 pub use image_server::{ImageServer, Serving};

@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod boot;
+mod clients;
 mod crash;
 mod cycles;
 mod durability;
