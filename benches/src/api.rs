@@ -1,4 +1,4 @@
-//! Requests a second of many clients, each with a TLS connection of its own.
+//! Requests a second of clients, each with a TLS connection of its own, and how that grows with their number.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,73 +6,74 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use serde_json::json;
 use testkit::{Options, Platform};
 use tokio::sync::Barrier;
 
+use crate::client::{Connection, Server};
 use crate::durable::appends_per_second;
+use crate::objects;
+use crate::plot::Line;
 use crate::proc::{cpu_time, memory};
 use crate::report::{Budget, Report, Row};
 use crate::stats::{Summary, summary};
 
-const CLIENTS: usize = 32;
+/// The number of clients that the budgets are for, and others for the curve.
+const CLIENTS: [usize; 5] = [1, 4, 16, 32, 128];
+const REFERENCE_CLIENTS: usize = 32;
 const DURATION: Duration = Duration::from_secs(3);
-/// For how long the bare appends are measured, before and after.
+/// Of the points of the curve that no budget is for.
+const SHORT: Duration = Duration::from_secs(1);
 const APPENDS: Duration = Duration::from_secs(1);
 const DURABLE: &str = "bare appends with fdatasync";
+const DATA: usize = 200;
 
 #[derive(Debug, Clone, Copy)]
-enum Verb {
+pub(crate) enum Verb {
     Create,
+    Patch,
     Get,
 }
 
 /// What a crowd of clients has reached.
-struct Reached {
-    per_second: f64,
+pub(crate) struct Reached {
+    pub(crate) per_second: f64,
     /// Of single requests, in milliseconds.
-    latency: Summary,
+    pub(crate) latency: Summary,
     /// Processors that the control plane kept busy, of those of the machine.
-    server_cpus: f64,
-}
-
-async fn connect(kubeconfig: &Path) -> Result<Client> {
-    let file = Kubeconfig::read_from(kubeconfig).context("reading the kubeconfig")?;
-    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-        .await
-        .context("understanding the kubeconfig")?;
-    Client::try_from(config).context("making a client")
+    pub(crate) server_cpus: f64,
 }
 
 /// One client's requests until the time is over; their latencies in milliseconds.
-async fn one(api: Api<ConfigMap>, verb: Verb, client: usize, go: Arc<Barrier>) -> Result<Vec<f64>> {
-    let name = |n: usize| format!("c{client}-{n}");
-    let mut object: ConfigMap = serde_json::from_value(json!({
-        "metadata": {"name": name(0), "labels": {"app": "bench"}},
-        "data": {"key": "v".repeat(200)},
-    }))
-    .context("describing an object")?;
+async fn one(
+    mut connection: Connection,
+    verb: Verb,
+    prefix: String,
+    duration: Duration,
+    go: Arc<Barrier>,
+) -> Result<Vec<f64>> {
     let mut latencies = Vec::new();
-    // The handshake is none of what is measured.
-    api.get_opt("none").await.context("connecting")?;
+    let mine = format!("{prefix}-own");
+    if !matches!(verb, Verb::Create) {
+        let object = objects::config_map(&mine, DATA);
+        connection.create(objects::PATH, object).await?;
+    }
     go.wait().await;
     let begun = Instant::now();
-    while begun.elapsed() < DURATION {
+    while begun.elapsed() < duration {
+        let number = latencies.len();
         let asked = Instant::now();
         match verb {
             Verb::Create => {
-                object.metadata.name = Some(name(latencies.len()));
-                api.create(&PostParams::default(), &object)
-                    .await
-                    .context("creating")?;
+                let object = objects::config_map(&format!("{prefix}-{number}"), DATA);
+                connection.create(objects::PATH, object).await?;
+            }
+            Verb::Patch => {
+                let path = objects::path(&mine);
+                connection.merge(&path, objects::patch(number)).await?;
             }
             Verb::Get => {
-                // The first that this client has made is there whatever the rate was.
-                api.get(&name(0)).await.context("getting")?;
+                connection.get(&objects::path(&mine)).await?;
             }
         }
         latencies.push(asked.elapsed().as_secs_f64() * 1e3);
@@ -80,15 +81,24 @@ async fn one(api: Api<ConfigMap>, verb: Verb, client: usize, go: Arc<Barrier>) -
     Ok(latencies)
 }
 
-async fn crowd(clients: &[Client], verb: Verb, pid: u32) -> Result<Reached> {
-    let go = Arc::new(Barrier::new(clients.len() + 1));
-    let tasks = clients.iter().enumerate().map(|(n, client)| {
-        let api = Api::namespaced(client.clone(), "default");
-        let task = tokio::spawn(one(api, verb, n, go.clone()));
+/// So many clients at once, all doing the same to objects of their own below `prefix`.
+pub(crate) async fn crowd(
+    server: &Server,
+    clients: usize,
+    verb: Verb,
+    prefix: &str,
+    duration: Duration,
+    pid: u32,
+) -> Result<Reached> {
+    let go = Arc::new(Barrier::new(clients + 1));
+    let connections = server.connections(clients).await?;
+    let tasks = connections.into_iter().enumerate().map(|(n, connection)| {
+        let prefix = format!("{prefix}-{n}");
+        let task = tokio::spawn(one(connection, verb, prefix, duration, go.clone()));
         async move { task.await.context("a client panicked")? }
     });
     let tasks: Vec<_> = tasks.collect();
-    // A client that cannot connect never comes to the barrier: its error is what ends the wait.
+    // A client that fails never comes to the barrier: its error is what ends the wait.
     let measured = async {
         go.wait().await;
         let before = cpu_time(pid)?;
@@ -110,6 +120,13 @@ async fn crowd(clients: &[Client], verb: Verb, pid: u32) -> Result<Reached> {
     })
 }
 
+async fn appends(dir: &Path) -> Result<f64> {
+    let dir = dir.to_owned();
+    tokio::task::spawn_blocking(move || appends_per_second(&dir, APPENDS))
+        .await
+        .context("appending panicked")?
+}
+
 pub(crate) async fn measure() -> Result<Report> {
     let options = Options {
         enable_runtime: false,
@@ -117,53 +134,84 @@ pub(crate) async fn measure() -> Result<Report> {
     };
     let platform = Platform::start(options).await?;
     let pid = platform.pid().context("ferrovirt up has ended")?;
-    let kubeconfig = platform.dir().join("kc");
-    let clients = try_join_all((0..CLIENTS).map(|_| connect(&kubeconfig))).await?;
+    let server = Server::of(&platform.dir().join("kc")).await?;
 
-    let dir = platform.dir().to_owned();
-    let appends = async || {
-        let dir = dir.clone();
-        tokio::task::spawn_blocking(move || appends_per_second(&dir, APPENDS))
-            .await
-            .context("appending panicked")?
-    };
-    let before = appends().await?;
-    let created = crowd(&clients, Verb::Create, pid).await?;
-    let after = appends().await?;
-    let got = crowd(&clients, Verb::Get, pid).await?;
-    let loaded = memory(pid)?;
+    let before = appends(platform.dir()).await?;
+    let mut rows = Vec::new();
+    let mut lines = Vec::new();
+    let mut written = 0;
+    for (verb, name, budget) in [
+        (Verb::Create, "durable creates", 10_000.0),
+        (Verb::Patch, "durable merge patches", 10_000.0),
+        (Verb::Get, "gets", 30_000.0),
+    ] {
+        let mut curve = Vec::new();
+        for clients in CLIENTS {
+            let is_reference = clients == REFERENCE_CLIENTS;
+            let duration = if is_reference { DURATION } else { SHORT };
+            let prefix = format!("{}-{clients}", name.replace(' ', "-"));
+            let reached = crowd(&server, clients, verb, &prefix, duration, pid).await?;
+            curve.push((clients as f64, reached.per_second));
+            if matches!(verb, Verb::Create) {
+                written += reached.latency.n;
+            }
+            if is_reference {
+                rows.extend(reference_rows(name, &reached, budget));
+            } else {
+                let what = format!("{name}, {clients} clients");
+                rows.push(Row::new(what, reached.per_second, "/s").of(reached.latency));
+            }
+        }
+        lines.push(Line::new(name, curve));
+    }
+    let after = appends(platform.dir()).await?;
     let reference = f64::midpoint(before, after);
-
-    let rows = vec![
-        Row::new("durable creates, 32 clients", created.per_second, "/s")
-            .against(DURABLE, reference)
-            .budget(Budget::AtLeast(10_000.0)),
-        Row::new("one create, P50", created.latency.p50, "ms").of(created.latency),
-        Row::new("one create, P95", created.latency.p95, "ms").of(created.latency),
-        Row::new("gets, 32 clients", got.per_second, "/s")
-            .against(DURABLE, reference)
-            .budget(Budget::AtLeast(30_000.0)),
-        Row::new("one get, P50", got.latency.p50, "ms").of(got.latency),
-        Row::new("one get, P95", got.latency.p95, "ms").of(got.latency),
-        Row::new(
-            "processors of the control plane, creating",
-            created.server_cpus,
-            "",
-        ),
-        Row::new(
-            "processors of the control plane, getting",
-            got.server_cpus,
-            "",
-        ),
-        Row::new(
-            format!("control plane after {} objects, RSS", created.latency.n),
-            loaded.rss,
-            "MiB",
-        ),
-    ];
+    for row in rows.iter_mut().filter(|row| row.unit == "/s") {
+        *row = row.clone().against(DURABLE, reference);
+    }
+    let loaded = memory(pid)?;
+    rows.push(Row::new(
+        format!("control plane after {written} objects, RSS"),
+        loaded.rss,
+        "MiB",
+    ));
     Ok(Report {
         section: "api",
         rows,
         details: json!({"appendsPerSecond": [before, after], "memory": loaded}),
+        plots: vec![crate::plot::Plot {
+            name: "requests-by-clients",
+            title: "Requests a second by number of clients (TLS, 200-byte objects)",
+            x: "clients",
+            y: "requests a second",
+            lines,
+        }],
     })
+}
+
+fn reference_rows(name: &str, reached: &Reached, budget: f64) -> Vec<Row> {
+    vec![
+        Row::new(
+            format!("{name}, {REFERENCE_CLIENTS} clients"),
+            reached.per_second,
+            "/s",
+        )
+        .budget(Budget::AtLeast(budget))
+        .of(reached.latency),
+        Row::new(
+            format!("- one of them, P50 ({name})"),
+            reached.latency.p50,
+            "ms",
+        ),
+        Row::new(
+            format!("- one of them, P95 ({name})"),
+            reached.latency.p95,
+            "ms",
+        ),
+        Row::new(
+            format!("- processors of the control plane ({name})"),
+            reached.server_cpus,
+            "",
+        ),
+    ]
 }

@@ -1,7 +1,7 @@
 //! `make bench`: what Ferrovirt costs, always beside a reference that was measured in the same run.
 //!
 //! ```text
-//!  main ─► ready ─► vms ─► api ─► report ─► a table, target/bench/<section>.json
+//!  main ─► ready ─► vms ─► api ─► watch ─► scale ─► report ─► a table, target/bench/<section>.json, plots
 //!            │       │      │
 //!  reference: bare QEMU     appends made durable with fdatasync
 //! ```
@@ -12,13 +12,18 @@
 
 mod api;
 mod bare;
+mod client;
 mod durable;
+mod objects;
+mod plot;
 mod proc;
 mod ready;
 mod report;
+mod scale;
 mod stages;
 mod stats;
 mod vms;
+mod watch;
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -28,11 +33,13 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::report::{Machine, Report};
 
-const USAGE: &str = "usage: ferrovirt-bench [--out DIR] [ready|vms|api]...
+const USAGE: &str = "usage: ferrovirt-bench [--out DIR] [ready|vms|api|watch|scale]...
 Measures all sections if none is named. Needs root, as `ferrovirt up` does.
 FERROVIRT_BIN names another binary than the one beside this executable.";
 /// What testkit takes the binary under test from.
 const BINARY: &str = "FERROVIRT_BIN";
+
+const SECTIONS: [&str; 5] = ["ready", "vms", "api", "watch", "scale"];
 
 struct Arguments {
     out: PathBuf,
@@ -48,7 +55,7 @@ fn arguments() -> Result<Arguments> {
     while let Some(arg) = given.next() {
         match arg.as_str() {
             "--out" => all.out = given.next().context("--out wants a directory")?.into(),
-            "ready" | "vms" | "api" => all.sections.push(arg),
+            section if SECTIONS.contains(&section) => all.sections.push(arg),
             "-h" | "--help" => bail!("{USAGE}"),
             other => bail!("{other:?} is not known\n{USAGE}"),
         }
@@ -82,22 +89,22 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path) -> Result<()> 
     );
     let machine = Machine::read(binary)?;
     let mut reports: Vec<Report> = Vec::new();
-    let wanted =
-        |name: &str| arguments.sections.is_empty() || arguments.sections.iter().any(|s| s == name);
-    if wanted("ready") {
-        eprintln!("bench: ready time, idle memory");
-        reports.push(ready::measure(binary).await?);
-    }
-    if wanted("vms") {
-        eprintln!("bench: starting VMs");
-        reports.push(Box::pin(vms::measure()).await?);
-    }
-    if wanted("api") {
-        eprintln!("bench: API requests");
-        reports.push(Box::pin(api::measure()).await?);
-    }
-    for report in &reports {
+    for section in SECTIONS {
+        if !arguments.sections.is_empty() && !arguments.sections.iter().any(|s| s == section) {
+            continue;
+        }
+        eprintln!("bench: {section}");
+        let measured = match section {
+            "ready" => ready::measure(binary).await,
+            "vms" => Box::pin(vms::measure()).await,
+            "api" => Box::pin(api::measure()).await,
+            "watch" => Box::pin(watch::measure()).await,
+            _ => Box::pin(scale::measure()).await,
+        };
+        let report = measured.with_context(|| format!("measuring `{section}`"))?;
+        // What was measured is kept, whatever comes of the next section.
         report.write(&arguments.out, &machine)?;
+        reports.push(report);
     }
     print!("{}", report::table(&machine, &reports));
     eprintln!("bench: written to {}/*.json", arguments.out.display());

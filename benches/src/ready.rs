@@ -115,6 +115,7 @@ pub(crate) async fn measure(binary: &Path) -> Result<Report> {
         section: "ready",
         rows,
         details: json!({"cold": cold, "warm": warm, "bareQemu": bare, "idle": idle}),
+        plots: Vec::new(),
     })
 }
 

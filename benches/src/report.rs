@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::plot::Plot;
 use crate::stats::Summary;
 
 /// Where and with what it was measured.
@@ -130,6 +131,8 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
     /// Whatever else was seen; for programs.
     pub(crate) details: serde_json::Value,
+    #[serde(skip)]
+    pub(crate) plots: Vec<Plot>,
 }
 
 impl Report {
@@ -139,7 +142,12 @@ impl Report {
         let mut value = serde_json::to_value(self).context("writing JSON")?;
         value["machine"] = serde_json::to_value(machine).context("writing JSON")?;
         let text = serde_json::to_string_pretty(&value).context("writing JSON")?;
-        fs::write(&path, text + "\n").with_context(|| format!("writing {}", path.display()))
+        fs::write(&path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
+        for plot in &self.plots {
+            let path = out.join(plot.name).with_extension("svg");
+            fs::write(&path, plot.svg()).with_context(|| format!("writing {}", path.display()))?;
+        }
+        Ok(())
     }
 }
 
@@ -216,6 +224,7 @@ mod tests {
             section: "ready",
             rows,
             details: serde_json::Value::Null,
+            plots: Vec::new(),
         };
         let text = table(&machine(), &[report]);
         assert!(

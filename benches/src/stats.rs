@@ -13,6 +13,8 @@ pub(crate) struct Summary {
     pub(crate) p50: f64,
     /// The 95th percentile.
     pub(crate) p95: f64,
+    /// The 99th percentile.
+    pub(crate) p99: f64,
     /// The greatest.
     pub(crate) max: f64,
 }
@@ -29,6 +31,7 @@ pub(crate) fn summary(values: &[f64]) -> Option<Summary> {
         min: sorted[0],
         p50: median(&sorted),
         p95: nearest_rank(&sorted, 95),
+        p99: nearest_rank(&sorted, 99),
         max: sorted[sorted.len() - 1],
     })
 }
@@ -86,7 +89,7 @@ mod tests {
             (20, 1.0, 10.5, 19.0, 20.0)
         );
         let values: Vec<f64> = (1..=100).map(f64::from).collect();
-        assert_eq!(summary(&values).map(|s| s.p95), Some(95.0));
+        assert_eq!(summary(&values).map(|s| (s.p95, s.p99)), Some((95.0, 99.0)));
         assert_eq!(
             summary(&[1.0, 2.0, 3.0, 4.0, 5.0]).map(|s| s.p95),
             Some(5.0)

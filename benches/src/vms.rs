@@ -411,5 +411,6 @@ pub(crate) async fn measure() -> Result<Report> {
             "bareAlone": of(&alone, |t| t.running)?,
             "bareTogether": of(&together, |t| t.running)?,
         }),
+        plots: Vec::new(),
     })
 }
