@@ -34,6 +34,7 @@ use crate::registry::{CaughtUp, Reader, Registry, Strategies};
 use crate::subresource::{Response, SubresourceRegistration};
 use crate::{bootstrap, crd, limits, respond, strategies};
 
+mod connect;
 mod dispatch;
 mod impersonate;
 mod resources;

@@ -1,4 +1,4 @@
-//! OpenAPI v3 documents: one per group and version, and the index that names them.
+//! OpenAPI documents: v3, one per group and version, and the index that names them; [v2](v2_document), made from them.
 //!
 //! ```text
 //! kinds of a group/version ──► paths (operations)  ─┐
@@ -13,6 +13,7 @@
 //! Documents are named by a hash of their content, so a client may keep one for ever.
 
 mod operations;
+mod v2;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -24,6 +25,8 @@ use sha2::{Digest, Sha256};
 
 use crate::builtin::{self, REFERENCE_PREFIX};
 use crate::model::Schema;
+
+pub use v2::{V2Part, v2_document, v2_part};
 
 /// Everything that documents need to know about a served resource.
 #[derive(Debug, Clone)]

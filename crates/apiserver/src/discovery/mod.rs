@@ -1,5 +1,5 @@
 //! Discovery: which groups, versions and resources are served, in the legacy form, the aggregated form, and
-//! as OpenAPI v3.
+//! as OpenAPI v3 and v2.
 
 mod aggregated;
 mod legacy;
@@ -50,7 +50,12 @@ pub(crate) fn serve(
             group,
             version,
         )?),
-        ["openapi", "v3", rest @ ..] => inner.openapi.serve(&kinds, rest, accept),
+        ["openapi", "v3", rest @ ..] => {
+            inner
+                .openapi
+                .serve(&kinds, rest, &info.query, accept, headers)
+        }
+        ["openapi", "v2"] => Some(inner.openapi.serve_v2(&kinds, accept, headers)),
         _ => None,
     }
 }
@@ -63,6 +68,7 @@ fn paths(kinds: &KindSet, subresources: &[SubresourceRegistration]) -> Vec<Strin
         "/healthz",
         "/livez",
         "/metrics",
+        "/openapi/v2",
         "/openapi/v3",
         "/readyz",
         "/version",

@@ -123,6 +123,7 @@ fn subresource(text: &str) -> Option<SubresourceInfo> {
             .chars()
             .filter_map(|c| match c {
                 'c' => Some("create"),
+                'd' => Some("delete"),
                 'g' => Some("get"),
                 'p' => Some("patch"),
                 'u' => Some("update"),
@@ -153,7 +154,18 @@ mod tests {
                 .iter()
                 .map(|s| s.name.as_str())
                 .collect::<Vec<_>>(),
-            ["binding", "eviction", "log", "status"]
+            [
+                "attach",
+                "binding",
+                "ephemeralcontainers",
+                "eviction",
+                "exec",
+                "log",
+                "portforward",
+                "proxy",
+                "resize",
+                "status"
+            ]
         );
     }
 }

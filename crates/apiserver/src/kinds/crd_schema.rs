@@ -15,6 +15,7 @@ pub(crate) struct CrdSchema {
     document: Box<[u8]>,
     parsed: OnceLock<Arc<Schema>>,
     rules: OnceLock<Arc<CompiledRules>>,
+    digest: OnceLock<String>,
 }
 
 impl CrdSchema {
@@ -25,7 +26,14 @@ impl CrdSchema {
             document: document.into_boxed_slice(),
             parsed: OnceLock::new(),
             rules: OnceLock::new(),
+            digest: OnceLock::new(),
         }
+    }
+
+    /// A hash of the document.
+    pub(crate) fn digest(&self) -> &str {
+        self.digest
+            .get_or_init(|| schema::openapi::document_hash(&self.document))
     }
 
     /// The schema. Admission has refused what is not structural; should such a one be stored all the same, its

@@ -3,7 +3,7 @@
 //!
 //! Flags: `s` status subresource, `g` generation, `c` create on update, `u` needs a resourceVersion to update,
 //! `d` graceful deletion, `n` no deletecollection, `v` virtual (create only), `e` new event form. `-` is none.
-//! Subresources beyond status: `name:Kind:verbs[:group/version]`, verbs by first letter (c, g, p, u).
+//! Subresources beyond status: `name:Kind:verbs[:group/version]`, verbs by first letter (c, d, g, p, u).
 
 /// One API group and version and its kinds.
 pub(crate) struct Table {
@@ -20,14 +20,14 @@ endpoints endpoints Endpoints N c ep - -
 events event Event N c ev - -
 limitranges limitrange LimitRange N c limits - -
 namespaces namespace Namespace C sn ns - finalize:Namespace:u
-nodes node Node C s no - -
+nodes node Node C s no - proxy:NodeProxyOptions:cdgpu
 persistentvolumeclaims persistentvolumeclaim PersistentVolumeClaim N s pvc - -
 persistentvolumes persistentvolume PersistentVolume C s pv - -
-pods pod Pod N sgd po all binding:Binding:c,eviction:Eviction:c:policy/v1,log:Pod:g
+pods pod Pod N sgd po all attach:PodAttachOptions:cg,binding:Binding:c,ephemeralcontainers:Pod:gpu,eviction:Eviction:c:policy/v1,exec:PodExecOptions:cg,log:Pod:g,portforward:PodPortForwardOptions:cg,proxy:PodProxyOptions:cdgpu,resize:Pod:gpu
 resourcequotas resourcequota ResourceQuota N sc quota - -
 secrets secret Secret N - - - -
 serviceaccounts serviceaccount ServiceAccount N - sa - token:TokenRequest:c:authentication.k8s.io/v1
-services service Service N sc svc all -
+services service Service N sc svc all proxy:ServiceProxyOptions:cdgpu
 " },
     Table { group: "admissionregistration.k8s.io", version: "v1", lines: "
 mutatingwebhookconfigurations mutatingwebhookconfiguration MutatingWebhookConfiguration C g - api-extensions -

@@ -6,8 +6,8 @@ use apimachinery::status::ApiError;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 
-use super::Inner;
 use super::dispatch::Routed;
+use super::{Inner, connect};
 use crate::body::{self, RequestBody};
 use crate::decode::{self, Decoded};
 use crate::kinds::Kind;
@@ -56,6 +56,10 @@ pub(super) async fn serve(
     }
     match routed.info.subresource.as_str() {
         "" => main(inner, kind, routed, body).await,
+        name if connect::leads(kind, name) => {
+            let object = connect::serve(inner, kind, routed).await?;
+            Ok(present(kind, StatusCode::OK, object, routed))
+        }
         _ if !routed.info.tail.is_empty() => Err(ApiError::unknown_resource()),
         "status" | "scale"
             if kind.is_crd() && !matches!(routed.info.verb, "get" | "update" | "patch") =>

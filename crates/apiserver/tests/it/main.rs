@@ -4,10 +4,13 @@
 
 mod auth;
 mod client;
+mod connect;
 mod crds;
+mod discovery;
 mod extension;
 mod harness;
 mod kubectl;
 mod oidc;
+mod requests;
 mod rules;
 mod sealing;

@@ -71,6 +71,12 @@ impl Subresource for Logs {
         }
         let pod: Pod = typed(object(&reader, &info, "", "pods").await?)?;
         let container = container(&info, &pod)?;
+        if pod.spec.as_ref().is_none_or(|s| s.node_name.is_none()) {
+            // As in Kubernetes: what has not been placed has not written anything, and that is no failure.
+            let mut response = http::Response::new(ResponseBody::from(bytes::Bytes::new()));
+            *response.status_mut() = http::StatusCode::NO_CONTENT;
+            return Ok(response);
+        }
         let options = LogOptions {
             follow: info.query.flag("follow"),
             tail_lines: number(&info, "tailLines")?,

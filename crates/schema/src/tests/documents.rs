@@ -165,3 +165,81 @@ fn the_index_names_documents_by_hash() {
         "/openapi/v3/apis/apps/v1?hash=1"
     );
 }
+
+#[test]
+fn v2_says_in_one_document_what_it_can() {
+    let schema = json!({"type": "object", "required": ["spec"], "properties": {
+        "spec": {"type": "object", "required": ["a", "b", "c"], "properties": {
+            "a": {"type": "string", "default": "x"},
+            "b": {"type": "string", "nullable": true},
+            "c": {"type": "integer", "anyOf": [{"minimum": 1}, {"maximum": -1}]},
+            "port": {"x-kubernetes-int-or-string": true},
+            "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"k": {"type": "string"}}},
+        }},
+    }});
+    let custom = KindDoc {
+        schema: Some(Arc::new(crate::Schema::parse(&schema).unwrap())),
+        ..kind("Widget", "widgets")
+    };
+    let parts = [
+        openapi::v2_part(
+            &GroupVersion::new("", "v1"),
+            &[kind("Pod", "pods"), kind("Service", "services")],
+        ),
+        openapi::v2_part(
+            &GroupVersion::new("apps", "v1"),
+            &[kind("Deployment", "deployments")],
+        ),
+        openapi::v2_part(&GroupVersion::new("example.com", "v1"), &[custom]),
+    ];
+    let document: Value = serde_json::from_str(&openapi::v2_document(&parts)).unwrap();
+    assert_eq!(document["swagger"], "2.0");
+    assert_complete(&document);
+    let definitions = &document["definitions"];
+    let pod = &definitions["io.k8s.api.core.v1.Pod"];
+    assert_eq!(
+        pod["properties"]["metadata"]["$ref"],
+        "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+    );
+    assert_eq!(
+        pod["x-kubernetes-group-version-kind"],
+        json!([{"group": "", "version": "v1", "kind": "Pod"}])
+    );
+    let port = &definitions["io.k8s.apimachinery.pkg.util.intstr.IntOrString"];
+    assert_eq!(
+        (&port["type"], &port["format"]),
+        (&json!("string"), &json!("int-or-string"))
+    );
+    let spec = &definitions["com.example.v1.Widget"]["properties"]["spec"];
+    assert_eq!(spec["required"], json!(["c"]));
+    assert_eq!(spec["properties"]["b"].get("type"), None);
+    assert_eq!(spec["properties"]["c"], json!({"type": "integer"}));
+    assert_eq!(
+        spec["properties"]["port"],
+        json!({"x-kubernetes-int-or-string": true})
+    );
+    assert_eq!(spec["properties"]["open"].get("properties"), None);
+    let patch =
+        &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
+    assert!(
+        patch["consumes"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("application/apply-patch+yaml"))
+    );
+    assert_eq!(patch["parameters"][0]["in"], "body");
+    let dry_run = patch["parameters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|p| p["name"] == "dryRun");
+    assert_eq!(
+        (&dry_run.unwrap()["in"], &dry_run.unwrap()["type"]),
+        (&json!("query"), &json!("string"))
+    );
+    let answer = &patch["responses"]["200"]["schema"];
+    assert_eq!(
+        answer["$ref"],
+        "#/definitions/io.k8s.api.apps.v1.Deployment"
+    );
+}

@@ -1,0 +1,81 @@
+//! What leads into containers and through nodes: named, and refused with a reason.
+
+use serde_json::json;
+
+use crate::harness::Server;
+
+#[tokio::test]
+async fn subresources_that_need_a_kubelet_say_why_they_are_refused() {
+    let server = Server::start().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod =
+        |name: &str, spec: serde_json::Value| json!({"metadata": {"name": name}, "spec": spec});
+    let containers = json!([{"name": "a", "image": "x"}, {"name": "b", "image": "x"}]);
+    let placed =
+        json!({"nodeName": "n", "containers": containers, "automountServiceAccountToken": false});
+    let waits = json!({"containers": containers, "automountServiceAccountToken": false});
+    server.post(pods, &pod("placed", placed)).await.expect(201);
+    server.post(pods, &pod("waits", waits)).await.expect(201);
+    let asked = async |path: &str| server.get(&format!("{pods}/{path}")).await;
+    assert_eq!(
+        asked("nothing/exec?command=ls").await.fails(404),
+        "pods \"nothing\" not found"
+    );
+    assert_eq!(
+        asked("waits/exec?container=a").await.fails(400),
+        "pod waits does not have a host assigned"
+    );
+    assert!(
+        asked("placed/attach")
+            .await
+            .fails(400)
+            .contains("choose one of: [a b]")
+    );
+    assert!(
+        asked("placed/exec?container=c")
+            .await
+            .fails(400)
+            .contains("is not valid for pod")
+    );
+    let refused = asked("placed/exec?container=a&command=ls").await;
+    let status = refused.expect(501);
+    assert_eq!(status["reason"], "NotImplemented");
+    assert_eq!(
+        status["message"],
+        "pods/exec \"placed\" is not implemented by this engine: it runs no containers to connect to"
+    );
+    assert_eq!(asked("waits/portforward").await.code, 400);
+    assert_eq!(asked("placed/portforward").await.code, 501);
+    assert_eq!(
+        asked("placed:80/proxy/index.html").await.fails(400),
+        "address not allowed"
+    );
+    assert_eq!(asked("placed:80:1:2/proxy").await.code, 400);
+    // What is readable of them is the Pod.
+    for name in ["resize", "ephemeralcontainers"] {
+        assert_eq!(
+            asked(&format!("placed/{name}")).await.expect(200)["kind"],
+            "Pod"
+        );
+        let path = format!("{pods}/placed/{name}");
+        let patched = server
+            .patch(&path, "merge-patch+json", &json!({"spec": {}}))
+            .await;
+        assert_eq!(patched.code, 501);
+        assert_eq!(server.send("DELETE", &path, &[], "").await.code, 405);
+    }
+    let nodes = server.get("/api/v1/nodes/n/proxy/metrics").await;
+    assert_eq!(nodes.fails(404), "nodes \"n\" not found");
+    server
+        .post("/api/v1/nodes", &json!({"metadata": {"name": "n"}}))
+        .await
+        .expect(201);
+    let nodes = server.get("/api/v1/nodes/n/proxy/metrics").await;
+    assert!(nodes.fails(501).contains("no kubelet"));
+    let services = "/api/v1/namespaces/default/services";
+    let service = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}});
+    server.post(services, &service).await.expect(201);
+    let path = format!("{services}/https:s:443/proxy/");
+    assert_eq!(server.get(&path).await.code, 501);
+    assert_eq!(server.put(&path, &json!({})).await.code, 501);
+}
