@@ -38,6 +38,9 @@ pub(super) fn conform(
         return Ok(Vec::new());
     };
     let builtin = !call.kind.is_crd();
+    if !builtin && let Some(fault) = schema::malformed_metadata(&schema, object) {
+        return Err(undecodable(call, object, &fault, patched));
+    }
     if builtin
         && !call
             .kind
@@ -71,6 +74,19 @@ pub(super) fn conform(
         .into_iter()
         .filter(|e| e.kind != FieldErrorKind::Duplicate)
         .collect())
+}
+
+/// What cannot be decoded is no object of the kind; of a patch, it is the patch that is at fault.
+fn undecodable(call: &Call<'_>, object: &Value, fault: &str, patched: bool) -> ApiError {
+    let kind = &call.kind.kind;
+    if patched {
+        let error = FieldError::invalid(&FieldPath::new("patch"), object.to_string(), fault);
+        return ApiError::invalid(&call.kind.group_kind(), call.name, vec![error]);
+    }
+    ApiError::bad_request(format!(
+        "{kind} in version {:?} cannot be handled as a {kind}: {fault}",
+        call.kind.version
+    ))
 }
 
 /// Prunes and defaults an object that admission changed.
