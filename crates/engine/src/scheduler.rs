@@ -9,14 +9,16 @@
 //! Invariants: level-triggered, every pass looks at every pending Pod; a Pod that was bound is
 //! counted on its node at once (*assumed*), before the watch shows it; a Pod that fits nowhere says
 //! so in its condition in kube-scheduler's words, and is looked at again at the next change of a Pod
-//! or a Node.
+//! or a Node. It says so when it has fitted nowhere for [`SETTLE`]: before, its claims may still be filled, its
+//! node may still register, what it replaces may still be ending, and a verdict would be a write and an Event
+//! about nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{
     Binding, Namespace, Node, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod,
     PodCondition,
@@ -37,6 +39,8 @@ use tracing::warn;
 const NAME: &str = "default-scheduler";
 /// Everything is looked at again this often, changed or not.
 const FULL_PASS: Duration = Duration::from_secs(30);
+/// Age of a Pod, in whole seconds of its creationTimestamp, from which on it is said that it fits nowhere.
+const SETTLE: SignedDuration = SignedDuration::from_secs(3);
 
 struct Scheduler {
     client: Client,
@@ -46,6 +50,8 @@ struct Scheduler {
     namespaces: Store<Namespace>,
     /// Where Pods were bound whose binding the watch has not shown yet, by UID.
     assumed: HashMap<String, String>,
+    /// When the first Pod that fits nowhere is old enough to say so.
+    verdict_due: Option<Duration>,
 }
 
 /// Runs until cancelled.
@@ -61,6 +67,7 @@ pub async fn run(client: Client, cancel: CancellationToken) {
         nodes: nodes.0,
         namespaces: namespaces.0,
         assumed: HashMap::new(),
+        verdict_due: None,
     };
     tokio::select! {
         () = cancel.cancelled() => {}
@@ -106,6 +113,15 @@ fn is_pending(pod: &Pod) -> bool {
         && pod.metadata.deletion_timestamp.is_none()
 }
 
+/// How long until a Pod that fits nowhere says so; `None` when it is time.
+fn settles_in(pod: &Pod, now: Timestamp) -> Option<Duration> {
+    let made = pod.metadata.creation_timestamp.as_ref()?.0;
+    let left = SETTLE - now.duration_since(made);
+    // A clock that was set back must not silence it: nothing settles for longer than it would when new.
+    let left = left.min(SETTLE);
+    Duration::try_from(left).ok().filter(|left| !left.is_zero())
+}
+
 impl Scheduler {
     async fn run(mut self, wake: Arc<Notify>) {
         // Deciding on half a view would call a Pod unschedulable for no reason.
@@ -118,8 +134,10 @@ impl Scheduler {
             return;
         }
         loop {
+            self.verdict_due = None;
             self.pass().await;
-            let _ = tokio::time::timeout(FULL_PASS, wake.notified()).await;
+            let pause = self.verdict_due.unwrap_or(FULL_PASS).min(FULL_PASS);
+            let _ = tokio::time::timeout(pause, wake.notified()).await;
         }
     }
 
@@ -203,7 +221,7 @@ impl Scheduler {
             .await?
         {
             Ok(facts) => facts,
-            Err(message) => return self.explain(pod, "Unschedulable", &message).await,
+            Err(message) => return self.unschedulable(pod, &message).await,
         };
         match placement::decide(&facts, nodes) {
             Placement::Bind(node) => {
@@ -223,9 +241,7 @@ impl Scheduler {
                     .await;
                 Ok(())
             }
-            Placement::Unschedulable { message } => {
-                self.explain(pod, "Unschedulable", &message).await
-            }
+            Placement::Unschedulable { message } => self.unschedulable(pod, &message).await,
             Placement::Gated { message } => self.explain(pod, "SchedulingGated", &message).await,
         }
     }
@@ -286,6 +302,17 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Says that a Pod fits nowhere, once that has lasted.
+    async fn unschedulable(&mut self, pod: &Pod, message: &str) -> Result<(), ReconcileError> {
+        match settles_in(pod, Timestamp::now()) {
+            Some(left) => {
+                self.verdict_due = Some(self.verdict_due.map_or(left, |due| due.min(left)));
+                Ok(())
+            }
+            None => self.explain(pod, "Unschedulable", message).await,
+        }
+    }
+
     async fn explain(&self, pod: &Pod, reason: &str, message: &str) -> Result<(), ReconcileError> {
         let mut new = pod.clone();
         let conditions = new
@@ -311,5 +338,31 @@ impl Scheduler {
             .publish(pod, EventKind::Warning, "FailedScheduling", message)
             .await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_waits_until_the_pod_is_old_enough() {
+        let made: Timestamp = "2026-01-01T00:00:10Z".parse().unwrap();
+        let pod = Pod {
+            metadata: ObjectMeta {
+                creation_timestamp: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+                    made,
+                )),
+                ..ObjectMeta::default()
+            },
+            ..Pod::default()
+        };
+        let at = |seconds: i64| settles_in(&pod, made + SignedDuration::from_secs(seconds));
+        assert_eq!(at(0), Some(Duration::from_secs(3)));
+        assert_eq!(at(2), Some(Duration::from_secs(1)));
+        assert_eq!(at(3), None);
+        assert_eq!(at(60), None);
+        assert_eq!(at(-60), Some(Duration::from_secs(3)));
+        assert_eq!(settles_in(&Pod::default(), made), None);
     }
 }
