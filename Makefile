@@ -32,6 +32,7 @@ test: ## everything CI runs but `lint`; ends with the number of tests that passe
 	@cargo build --workspace --bins --tests
 	@echo "test: checked-in schemas are those of k8s-openapi"
 	@$(debug)/xtask schemas --check
+	@scripts/conformance.sh $(debug)/ferrovirt
 	cargo nextest run --workspace
 
 lint: ## formatting, clippy without warnings, layer rules, sizes of files
