@@ -6,7 +6,8 @@
 #   run     QEMU and what the node uses: qemu-system-x86, nftables, iproute2, ...
 #   images  what builds the tiny guest
 #   debian  what builds the Debian guest, on top of `images`
-#   test    what the tests compare with: qemu-img, isoinfo; python3 for the conformance replay
+#   test    what the tests compare with: qemu-img, isoinfo; python3 for the conformance replay; etcd,
+#           the other store
 #   python  what scripts/clients.sh needs
 # With everything present it makes no apt call and prints nothing.
 set -euo pipefail
@@ -17,7 +18,7 @@ declare -A packages=(
     [images]="qemu-utils mtools dosfstools syslinux syslinux-common cpio lz4 binutils e2fsprogs xz-utils"
     [debian]="mmdebstrap qemu-utils e2fsprogs"
     [python]="python3 python3-venv"
-    [test]="qemu-utils genisoimage xz-utils zstd gzip python3"
+    [test]="qemu-utils genisoimage xz-utils zstd gzip python3 etcd-server util-linux"
 )
 
 sets=("$@")

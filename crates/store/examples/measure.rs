@@ -275,7 +275,7 @@ async fn reads(directory: &Path) {
             ..ListRequest::default()
         };
         let pages = timed(50, async |_| drop(store.list(page(None)).await.unwrap())).await;
-        let past = Some(Revision(store.revision().await.0 - 5000));
+        let past = Some(Revision(store.revision().await.unwrap().0 - 5000));
         let past = timed(50, async |_| drop(store.list(page(past)).await.unwrap())).await;
         println!("| {candidate:?} | {gets:.2?} | {lists:.2?} | {pages:.2?} | {past:.2?} |");
     }

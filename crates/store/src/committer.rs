@@ -241,7 +241,7 @@ pub(crate) fn decide(
     }
 }
 
-fn check_size(write: &Write) -> Result<(), StoreError> {
+pub(crate) fn check_size(write: &Write) -> Result<(), StoreError> {
     let size = write.key.len();
     if size == 0 || size > limits::KEY_BYTES {
         return Err(StoreError::TooLarge {

@@ -10,8 +10,9 @@ use crate::watch::Watch;
 ///
 /// # Guarantees
 ///
-/// - *Linearizable.* Commits are totally ordered by their revision, which grows by exactly one per commit. Whatever a
-///   call returns is at least as new as every commit acknowledged, and every revision seen, before the call began.
+/// - *Linearizable.* Commits are totally ordered by their revision, which grows by exactly one per commit (an engine
+///   that shares its database with others skips revisions that were theirs). Whatever a call returns is at least as new
+///   as every commit acknowledged, and every revision seen, before the call began, through whichever handle.
 /// - *Durable before visible.* No read and no watch ever shows a write that a crash could take back.
 /// - *Gapless.* A list at revision R and a watch after R together show every commit exactly once, in order.
 /// - *Bounded.* History is kept for a window of revisions and bytes; beyond it, answers are
@@ -37,7 +38,8 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Conflict`] if the precondition does not hold. A delete of an absent key is a conflict with
     /// `current: None`, whatever its precondition. A failed write used no revision, except after [`StoreError::Io`],
-    /// whose outcome is open until the store is opened again.
+    /// whose outcome is open until the store is opened again, and [`StoreError::Undecided`], whose outcome reading
+    /// tells.
     async fn commit(&self, write: Write) -> Result<Committed, StoreError>;
 
     /// Every commit below a prefix with a revision greater than `after`, first from history, then live.
@@ -47,11 +49,15 @@ pub trait Store: Send + Sync + 'static {
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError>;
 
     /// The newest revision.
-    async fn revision(&self) -> Revision;
+    ///
+    /// # Errors
+    /// If it cannot be found out: an engine that shares its database asks for it.
+    async fn revision(&self) -> Result<Revision, StoreError>;
 
     /// Forgets history up to and including `through` (clamped to the newest revision): `through` becomes the oldest
     /// revision that can be listed at or watched after. Engines also do this themselves, by their [`crate::Retention`].
     ///
-    /// A store that was opened again may remember more than before: compaction frees space, it does not hide.
+    /// A store that was opened again, and another handle of a shared one, may remember more than before: compaction
+    /// frees space, it does not hide.
     async fn compact(&self, through: Revision) -> Result<(), StoreError>;
 }

@@ -69,6 +69,26 @@ pub enum StoreError {
         /// The first failure.
         cause: Arc<str>,
     },
+    /// The database does not answer (the `etcd` engine). Nothing was changed; the same call may succeed later.
+    #[error("the database does not answer: {why}")]
+    Unavailable {
+        /// The last failure.
+        why: Arc<str>,
+    },
+    /// The connection to the database was cut, or time ran out, while the write was under way (the `etcd` engine): it
+    /// was done or it was not. Reading tells.
+    #[error("the outcome of the write is open, read to find it out: {why}")]
+    Undecided {
+        /// What cut it.
+        why: Arc<str>,
+    },
+    /// The database answers that it will not do this (the `etcd` engine), for want of permission most likely. Nothing
+    /// was changed, and asking again does not help.
+    #[error("the database refuses: {why}")]
+    Refused {
+        /// Its words.
+        why: Arc<str>,
+    },
     /// The database library failed (the `redb` engine).
     #[error("cannot {doing} the database")]
     Database {
@@ -147,6 +167,20 @@ pub enum OpenError {
         /// Why it failed.
         #[source]
         source: io::Error,
+    },
+    /// The database does not answer, or refuses (the `etcd` engine).
+    #[error("cannot open the store in etcd at {endpoints}: {why}")]
+    Unreachable {
+        /// Where it was looked for.
+        endpoints: String,
+        /// The last failure.
+        why: Arc<str>,
+    },
+    /// The options make no sense (the `etcd` engine).
+    #[error("{what}")]
+    Options {
+        /// Which, and why.
+        what: String,
     },
     /// The database library failed (the `redb` engine).
     #[error("cannot open the database {}", path.display())]

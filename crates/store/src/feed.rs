@@ -10,7 +10,9 @@
 //! the history's window finds its position compacted: it has lagged.
 //!
 //! Invariants:
-//! - The history is contiguous: the event of revision r is at index r - compacted - 1.
+//! - The history is complete and sorted: it has every event after `compacted`, in the order of their revisions. It need
+//!   not be contiguous, since an engine may share its database with others who use up revisions, and one revision may
+//!   have several events, when others write below our prefix with transactions of theirs.
 //! - Events are published, and watchers marked, under one write lock; a reader sees both or neither.
 //! - A watcher's mark is the first matching revision published since it last caught up, or zero. So a watcher of a
 //!   quiet prefix does not lag however much happens elsewhere.
@@ -47,6 +49,8 @@ struct State {
 pub(crate) struct Watcher {
     prefix: Box<str>,
     mark: AtomicU64,
+    /// The history began anew since it was registered.
+    lost: AtomicBool,
     pub(crate) asked: AtomicBool,
     pub(crate) wake: Notify,
 }
@@ -83,16 +87,12 @@ impl Feed {
     /// that sees both or neither.
     ///
     /// # Assumptions
-    /// The events continue the history without a gap; there is one publisher.
+    /// The events continue the history, nothing is left out; there is one publisher.
     pub(crate) fn publish(&self, events: Vec<Event>, show: impl FnOnce(&[Event])) -> Revision {
         let mut state = self.write();
         show(&events);
         for event in events {
-            debug_assert_eq!(
-                event.revision,
-                state.revision.next(),
-                "commits are contiguous"
-            );
+            debug_assert!(event.revision >= state.revision, "commits are ordered");
             state.watchers.mark(&event);
             state.push(event);
         }
@@ -107,10 +107,29 @@ impl Feed {
     /// Forgets everything up to `through`. Returns the oldest revision left.
     pub(crate) fn compact(&self, through: Revision) -> Revision {
         let mut state = self.write();
-        while state.compacted < through && !state.history.is_empty() {
+        while state
+            .history
+            .front()
+            .is_some_and(|event| event.revision <= through)
+        {
             state.forget_oldest();
         }
+        state.compacted = state.compacted.max(through.min(state.revision));
         state.compacted
+    }
+
+    /// Begins anew with the state at `revision`, because what happened before it is not known: every watch has lagged,
+    /// also one that was quiet, and also if the revision is an older one (a database that was restored).
+    ///
+    /// `show` makes the new state visible, as in [`Self::publish`].
+    pub(crate) fn reset(&self, revision: Revision, show: impl FnOnce()) {
+        let mut state = self.write();
+        show();
+        state.history.clear();
+        state.weight = 0;
+        state.compacted = revision;
+        state.revision = revision;
+        state.watchers.lose_all();
     }
 
     /// The oldest revision that can be listed at or watched after.
@@ -167,6 +186,7 @@ impl Feed {
         let watcher = Arc::new(Watcher {
             prefix: prefix.into(),
             mark: AtomicU64::new(0),
+            lost: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             wake: Notify::new(),
         });
@@ -179,7 +199,7 @@ impl Feed {
         self.write().watchers.remove(watcher);
     }
 
-    /// Moves matching events after `position` into `into`, at most `limit`. `behind` says that the last pull (or the
+    /// Moves matching events after `position` into `into`, about `limit`. `behind` says that the last pull (or the
     /// registration) did not reach the end of the history, so that the mark says nothing yet.
     pub(crate) fn pull(
         &self,
@@ -196,7 +216,7 @@ impl Feed {
             (false, Revision::ZERO) => state.revision.max(position).next(),
             (false, mark) => mark.max(position.next()),
         };
-        if from <= state.compacted {
+        if from <= state.compacted || watcher.lost.load(Ordering::Relaxed) {
             return Err(WatchError::Lagged {
                 position,
                 oldest: state.compacted,
@@ -204,7 +224,8 @@ impl Feed {
         }
         let mut reached = from.previous();
         for event in state.since(from) {
-            if into.len() == limit {
+            // A position is between revisions, so all events of one are taken together.
+            if into.len() >= limit && event.revision != reached {
                 return Ok(Pulled {
                     position: reached,
                     behind: true,
@@ -256,10 +277,7 @@ impl State {
 
     /// The events from a revision on, which must not be compacted.
     fn since(&self, from: Revision) -> impl Iterator<Item = &Event> {
-        let skip = from.0.saturating_sub(self.compacted.0 + 1);
-        let skip = usize::try_from(skip)
-            .unwrap_or(usize::MAX)
-            .min(self.history.len());
+        let skip = self.history.partition_point(|event| event.revision < from);
         self.history.range(skip..)
     }
 }
@@ -310,6 +328,13 @@ impl Watchers {
                     watcher.wake.notify_one();
                 }
             }
+        }
+    }
+
+    fn lose_all(&self) {
+        for watcher in self.by_length.values().flat_map(HashMap::values).flatten() {
+            watcher.lost.store(true, Ordering::Relaxed);
+            watcher.wake.notify_one();
         }
     }
 

@@ -6,9 +6,11 @@
 //! ```text
 //! Store (trait, contract.rs)
 //!   log::LogStore      the default: segmented append-only log and snapshots; the state in memory
+//!   etcd::EtcdStore   several servers over one etcd; a mirror of it in memory (ADR 0010)
 //!   redb::RedbStore    a B-tree file: the oracle in tests, and the other candidate (ADR 0001)
 //! shared by engines
 //!   committer          one thread, group commit, preconditions
+//!   memory             the current state as a persistent map
 //!   feed, watch        recent history in memory, watches as positions in it
 //! conformance          what every engine must do, as tests
 //! ```
@@ -20,9 +22,11 @@ mod committer;
 pub mod conformance;
 mod contract;
 mod error;
+pub mod etcd;
 mod feed;
 pub mod limits;
 pub mod log;
+mod memory;
 mod model;
 pub mod redb;
 mod retention;

@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 /// The number of a commit.
 ///
-/// Strictly increasing by one per commit, never reused, never reset: the `resourceVersion` of the Kubernetes API.
+/// Strictly increasing, never reused, never reset: the `resourceVersion` of the Kubernetes API. It grows by one per
+/// commit, but for an engine that shares its database, where others use up revisions too.
 /// `Revision(0)` is before everything.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Revision(pub u64);

@@ -222,7 +222,12 @@ pub(super) const OUTSIDE: &[Outside] = &[
         &["pki", "apiserver", "app"],
         "one TLS set-up: pki makes it, apiserver accepts with it, app hands it over",
     ),
-    only("tokio-rustls", &["apiserver"], "the one listener"),
+    only(
+        "tokio-rustls",
+        &["apiserver", "store"],
+        "the one listener; connections to etcd",
+    ),
+    only("prost", &["store"], "etcd's messages"),
     only(
         "reqwest",
         &["transfer"],
@@ -252,10 +257,14 @@ pub(super) const OUTSIDE: &[Outside] = &[
     only("schemars", &["api"], "CRDs are generated from the types"),
     only(
         "hyper",
-        &["apiserver", "app", "cli"],
-        "the server; upgrades of connections in subresources (app) and consoles (cli)",
+        &["apiserver", "app", "cli", "store"],
+        "the server; etcd's HTTP/2; upgrades of connections in subresources (app) and consoles (cli)",
     ),
-    only("hyper-util", &["apiserver", "app", "cli"], "as hyper"),
+    only(
+        "hyper-util",
+        &["apiserver", "app", "cli", "store"],
+        "as hyper",
+    ),
     only(
         "tower",
         &["apiserver", "app"],

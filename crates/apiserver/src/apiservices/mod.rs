@@ -175,9 +175,14 @@ async fn reconcile(
 
 async fn follow_services(registry: &Arc<Registry>) {
     loop {
-        let at = registry.store.revision().await;
-        recheck(registry).await;
-        let mut events = match registry.store.watch("/core/services/", at).await {
+        let watched = match registry.store.revision().await {
+            Ok(at) => {
+                recheck(registry).await;
+                registry.store.watch("/core/services/", at).await
+            }
+            Err(e) => Err(e),
+        };
+        let mut events = match watched {
             Ok(events) => events,
             Err(StoreError::Closed) => return,
             Err(e) => {

@@ -261,7 +261,7 @@ async fn walk<T>(
     }
     if let Some(wanted) = options.at.or(options.not_older) {
         let current =
-            wait_for_revision(&*registry.store, wanted, limits::FUTURE_REVISION_WAIT).await;
+            wait_for_revision(&*registry.store, wanted, limits::FUTURE_REVISION_WAIT).await?;
         if current < wanted {
             return Err(too_large_revision(wanted.0, current.0));
         }

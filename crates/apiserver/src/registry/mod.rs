@@ -151,13 +151,13 @@ pub(crate) async fn wait_for_revision(
     store: &dyn Store,
     revision: Revision,
     bound: Duration,
-) -> Revision {
+) -> Result<Revision, ApiError> {
     let deadline = tokio::time::Instant::now() + bound;
     let mut pause = Duration::from_millis(5);
     loop {
-        let current = store.revision().await;
+        let current = store.revision().await.map_err(store_error)?;
         if current >= revision || tokio::time::Instant::now() >= deadline {
-            return current;
+            return Ok(current);
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(200));
@@ -174,6 +174,14 @@ pub(crate) fn store_error(error: StoreError) -> ApiError {
             "the store is full; delete objects or enlarge its volume",
         ),
         StoreError::Closed => ApiError::service_unavailable("the server is shutting down"),
+        // Nothing has happened: asking again is right.
+        StoreError::Unavailable { .. } => {
+            let mut error = ApiError::service_unavailable(format!("storage: {error}"));
+            error.0.details.get_or_insert_default().retry_after_seconds = 1;
+            error
+        }
+        // No hint to ask again: a client that obeys it would be told that its own object exists already.
+        StoreError::Undecided { .. } => ApiError::timeout(format!("storage: {error}"), 0),
         other => ApiError::internal(format!("storage: {other}")),
     }
 }

@@ -134,10 +134,10 @@ pub(crate) async fn watch(
 
     let mut first = Vec::new();
     let after = if let Some(after) = start.after {
-        let current = registry.store.revision().await;
+        let current = registry.store.revision().await.map_err(store_error)?;
         if current < after {
             let current =
-                wait_for_revision(&*registry.store, after, limits::FUTURE_REVISION_WAIT).await;
+                wait_for_revision(&*registry.store, after, limits::FUTURE_REVISION_WAIT).await?;
             if current < after {
                 return Err(too_large_revision(after.0, current.0));
             }
@@ -146,7 +146,7 @@ pub(crate) async fn watch(
     } else {
         if let Some(wanted) = start.not_older {
             let current =
-                wait_for_revision(&*registry.store, wanted, limits::FUTURE_REVISION_WAIT).await;
+                wait_for_revision(&*registry.store, wanted, limits::FUTURE_REVISION_WAIT).await?;
             if current < wanted {
                 return Err(too_large_revision(wanted.0, current.0));
             }
@@ -169,7 +169,7 @@ pub(crate) async fn watch(
             }
             listing.revision
         } else {
-            registry.store.revision().await
+            registry.store.revision().await.map_err(store_error)?
         }
     };
     let mut feed = Feed {

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Fixture, create, delete, list, list_at, pairs, put};
+use super::{Fixture, base, create, delete, list, list_at, pairs, put};
 use crate::{ListRequest, Retention, Revision, Store, StoreError};
 
 /// Every state there ever was, deleted keys included.
 pub async fn lists_show_the_past(fixture: Fixture) {
     let store = fixture.open();
-    let mut states = vec![(Revision::ZERO, Vec::new())];
+    let base = base(&*store).await;
+    let at = move |n: u64| Revision(base + n);
+    let mut states = vec![(at(0), Vec::new())];
     for step in 0..40u32 {
         let key = format!("/{}/{}", ["a", "b"][step as usize % 2], step % 7);
         let revision = match store.get(&key).await.unwrap().0 {
@@ -90,32 +92,34 @@ pub async fn pages_of_one_revision_agree_while_writers_write(fixture: Fixture) {
 /// What is before the revision; the revision itself stays.
 pub async fn compaction_forgets_exactly_the_past(fixture: Fixture) {
     let store = fixture.open();
+    let base = base(&*store).await;
+    let at = move |n: u64| Revision(base + n);
     for n in 1..=10 {
         put(&*store, &format!("/{}", n % 2), &n.to_string()).await;
     }
-    store.compact(Revision(6)).await.unwrap();
-    for at in 0..=10 {
-        let listed = list_at(&*store, "", Revision(at)).await;
-        let watched = store.watch("", Revision(at)).await;
-        if at < 6 {
-            assert_oldest(listed.map(drop), 6);
-            assert_oldest(watched.map(drop), 6);
+    store.compact(at(6)).await.unwrap();
+    for n in 0..=10 {
+        let listed = list_at(&*store, "", at(n)).await;
+        let watched = store.watch("", at(n)).await;
+        if n < 6 {
+            assert_oldest(listed.map(drop), at(6));
+            assert_oldest(watched.map(drop), at(6));
         } else {
             assert_eq!(listed.unwrap().entries.len(), 2);
             watched.unwrap();
         }
     }
     assert_eq!(
-        pairs(&list_at(&*store, "", Revision(6)).await.unwrap().entries),
+        pairs(&list_at(&*store, "", at(6)).await.unwrap().entries),
         ["/0=6", "/1=5"]
     );
-    store.compact(Revision(3)).await.unwrap();
-    list_at(&*store, "", Revision(6)).await.unwrap();
+    store.compact(at(3)).await.unwrap();
+    list_at(&*store, "", at(6)).await.unwrap();
 }
 
-fn assert_oldest(outcome: Result<(), StoreError>, expected: u64) {
+fn assert_oldest(outcome: Result<(), StoreError>, expected: Revision) {
     match outcome {
-        Err(StoreError::Compacted { oldest }) => assert_eq!(oldest, Revision(expected)),
+        Err(StoreError::Compacted { oldest }) => assert_eq!(oldest, expected),
         other => panic!("{other:?}"),
     }
 }
@@ -123,16 +127,18 @@ fn assert_oldest(outcome: Result<(), StoreError>, expected: u64) {
 /// The newest state cannot be forgotten.
 pub async fn compaction_is_clamped_to_the_present(fixture: Fixture) {
     let store = fixture.open();
+    let base = base(&*store).await;
+    let at = move |n: u64| Revision(base + n);
     put(&*store, "/a", "1").await;
     store.compact(Revision(u64::MAX)).await.unwrap();
     assert_eq!(
-        pairs(&list_at(&*store, "", Revision(1)).await.unwrap().entries),
+        pairs(&list_at(&*store, "", at(1)).await.unwrap().entries),
         ["/a=1"]
     );
-    assert_oldest(list_at(&*store, "", Revision(0)).await.map(drop), 1);
+    assert_oldest(list_at(&*store, "", at(0)).await.map(drop), at(1));
     put(&*store, "/a", "2").await;
     assert_eq!(
-        pairs(&list_at(&*store, "", Revision(1)).await.unwrap().entries),
+        pairs(&list_at(&*store, "", at(1)).await.unwrap().entries),
         ["/a=1"]
     );
 }
@@ -143,12 +149,14 @@ pub async fn retention_bounds_the_revisions(fixture: Fixture) {
         revisions: 10,
         ..Retention::default()
     });
+    let base = base(&*store).await;
+    let at = move |n: u64| Revision(base + n);
     for n in 1..=30 {
         put(&*store, "/a", &n.to_string()).await;
     }
-    assert_oldest(list_at(&*store, "", Revision(19)).await.map(drop), 20);
+    assert_oldest(list_at(&*store, "", at(19)).await.map(drop), at(20));
     assert_eq!(
-        pairs(&list_at(&*store, "", Revision(20)).await.unwrap().entries),
+        pairs(&list_at(&*store, "", at(20)).await.unwrap().entries),
         ["/a=20"]
     );
 }
@@ -159,12 +167,13 @@ pub async fn retention_bounds_the_bytes(fixture: Fixture) {
         bytes: 100_000,
         ..Retention::default()
     });
+    let base = base(&*store).await;
     let big = "x".repeat(10_000);
     for _ in 0..30 {
         put(&*store, "/a", &big).await;
     }
     let oldest = oldest(&*store).await;
-    assert!((20..30).contains(&oldest.0), "{oldest}");
+    assert!((base + 20..base + 30).contains(&oldest.0), "{oldest}");
 }
 
 async fn oldest(store: &dyn Store) -> Revision {
@@ -177,14 +186,16 @@ async fn oldest(store: &dyn Store) -> Revision {
 /// Not waited for, not answered with the present.
 pub async fn the_future_is_refused(fixture: Fixture) {
     let store = fixture.open();
+    let base = base(&*store).await;
+    let at = move |n: u64| Revision(base + n);
     put(&*store, "/a", "1").await;
     for outcome in [
-        list_at(&*store, "", Revision(2)).await.map(drop),
-        store.watch("", Revision(2)).await.map(drop),
+        list_at(&*store, "", at(2)).await.map(drop),
+        store.watch("", at(2)).await.map(drop),
     ] {
         match outcome {
             Err(StoreError::Future { asked, current }) => {
-                assert_eq!((asked, current), (Revision(2), Revision(1)));
+                assert_eq!((asked, current), (at(2), at(1)));
             }
             other => panic!("{other:?}"),
         }

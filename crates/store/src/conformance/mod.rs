@@ -8,12 +8,17 @@
 //! });
 //! ```
 //!
-//! A case gets a [`Fixture`]: an empty directory and the means to open (and open again) a store in it.
+//! A case gets a [`Fixture`]: an empty directory and the means to open (and open again) a store in it. An engine whose
+//! database several may have open at once says `shared` before the closure, and is tested for that instead of for
+//! refusing it.
+//!
+//! A new store is not at revision zero in every engine: cases count from the revision that it begins with.
 
 #![allow(clippy::unwrap_used, reason = "a case fails by panicking, as tests do")]
 
 mod history;
 mod reopen;
+mod shared;
 mod state;
 mod watching;
 
@@ -29,27 +34,31 @@ use crate::{
 
 pub use history::*;
 pub use reopen::*;
+pub use shared::*;
 pub use state::*;
 pub use watching::*;
 
 /// No case takes longer than this, on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How an engine is opened in a directory.
-pub type Open = fn(&Path, Retention) -> Result<Arc<dyn Store>, OpenError>;
+/// How an engine is opened in a directory. It may own what the engine needs: a server.
+pub trait Open: Fn(&Path, Retention) -> Result<Arc<dyn Store>, OpenError> + Send + Sync {}
+
+impl<F> Open for F where F: Fn(&Path, Retention) -> Result<Arc<dyn Store>, OpenError> + Send + Sync {}
 
 /// What a case works with.
 pub struct Fixture {
+    // Before the directory, which a server may use to its end.
+    open: Box<dyn Open>,
     directory: tempfile::TempDir,
-    open: Open,
 }
 
 impl Fixture {
     /// A fixture with an empty directory.
-    pub fn new(open: Open) -> Self {
+    pub fn new(open: impl Open + 'static) -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
-            open,
+            open: Box::new(open),
         }
     }
 
@@ -67,7 +76,10 @@ impl Fixture {
 }
 
 /// Runs a case within the bound of time.
-pub async fn run<F: Future<Output = ()>>(open: Open, case: impl FnOnce(Fixture) -> F) {
+pub async fn run<F: Future<Output = ()>>(
+    open: impl Open + 'static,
+    case: impl FnOnce(Fixture) -> F,
+) {
     tokio::time::timeout(PATIENCE, case(Fixture::new(open)))
         .await
         .expect("the case ends in time");
@@ -76,7 +88,21 @@ pub async fn run<F: Future<Output = ()>>(open: Open, case: impl FnOnce(Fixture) 
 /// Declares one test per case, in the module where it is invoked.
 #[macro_export]
 macro_rules! conformance_tests {
+    (shared $open:expr) => {
+        $crate::conformance_tests! { every $open }
+        $crate::conformance_tests! { $open;
+            handles_see_each_others_writes
+            handles_count_together
+            watches_see_the_writes_of_all_handles
+        }
+    };
     ($open:expr) => {
+        $crate::conformance_tests! { every $open }
+        $crate::conformance_tests! { $open;
+            a_store_opens_once
+        }
+    };
+    (every $open:expr) => {
         $crate::conformance_tests! { $open;
             a_new_store_is_empty
             revisions_grow_by_one
@@ -108,7 +134,6 @@ macro_rules! conformance_tests {
             everything_survives_reopening
             watches_resume_across_reopening
             compacted_state_survives_reopening
-            a_store_opens_once
         }
     };
     ($open:expr; $($case:ident)*) => {
@@ -119,6 +144,11 @@ macro_rules! conformance_tests {
             }
         )*
     };
+}
+
+/// The revision of a store that nothing was written to yet; the commits of a case count from there.
+async fn base(store: &dyn Store) -> u64 {
+    store.revision().await.unwrap().0
 }
 
 async fn create(store: &dyn Store, key: &str, value: &str) -> Revision {

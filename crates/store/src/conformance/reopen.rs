@@ -1,13 +1,15 @@
 //! Cases about durability as far as an orderly end shows it; crashes are each engine's own tests.
 
-use super::{Fixture, create, delete, events_until_progress, list, list_at, put};
+use super::{Fixture, base, create, delete, events_until_progress, list, list_at, put};
 use crate::{OpenError, Retention, Revision};
 
 /// Entries, revisions, and the next revision.
 pub async fn everything_survives_reopening(fixture: Fixture) {
+    let base = base(&*fixture.open()).await;
+    let at = move |n: u64| Revision(base + n);
     for round in 0..5u64 {
         let store = fixture.open();
-        assert_eq!(store.revision().await, Revision(round * 22));
+        assert_eq!(store.revision().await.unwrap(), at(round * 22));
         for n in 0..20 {
             put(&*store, &format!("/k/{}", n % 7), &format!("{round} {n}")).await;
         }
@@ -22,17 +24,18 @@ pub async fn everything_survives_reopening(fixture: Fixture) {
 /// A client that held a revision across a restart goes on from there.
 pub async fn watches_resume_across_reopening(fixture: Fixture) {
     let store = fixture.open();
+    let base = base(&*store).await;
+    let at = move |n: u64| Revision(base + n);
     for n in 1..=60 {
         put(&*store, &format!("/{}", n % 4), &n.to_string()).await;
     }
-    let (before, _) =
-        events_until_progress(&mut store.watch("", Revision(10)).await.unwrap()).await;
-    let past = list_at(&*store, "", Revision(10)).await.unwrap();
+    let (before, _) = events_until_progress(&mut store.watch("", at(10)).await.unwrap()).await;
+    let past = list_at(&*store, "", at(10)).await.unwrap();
     drop(store);
     let store = fixture.open();
-    let (after, _) = events_until_progress(&mut store.watch("", Revision(10)).await.unwrap()).await;
+    let (after, _) = events_until_progress(&mut store.watch("", at(10)).await.unwrap()).await;
     assert_eq!(before, after);
-    assert_eq!(list_at(&*store, "", Revision(10)).await.unwrap(), past);
+    assert_eq!(list_at(&*store, "", at(10)).await.unwrap(), past);
 }
 
 /// Compaction frees history, never state.
@@ -41,6 +44,8 @@ pub async fn compacted_state_survives_reopening(fixture: Fixture) {
         revisions: 8,
         bytes: 20_000,
     };
+    let base = base(&*fixture.open_with(small)).await;
+    let at = move |n: u64| Revision(base + n);
     for round in 0..6u64 {
         let store = fixture.open_with(small);
         for n in 0..50 {
@@ -51,7 +56,7 @@ pub async fn compacted_state_survives_reopening(fixture: Fixture) {
             )
             .await;
         }
-        store.compact(Revision(round * 50 + 45)).await.unwrap();
+        store.compact(at(round * 50 + 45)).await.unwrap();
         let before = list(&*store, "").await;
         drop(store);
         let store = fixture.open_with(small);

@@ -2,40 +2,46 @@
 
 use std::sync::Arc;
 
-use super::{Fixture, create, delete, keys, list, pairs, put};
+use super::{Fixture, base, create, delete, keys, list, pairs, put};
 use crate::{ListRequest, Op, Precondition, Revision, StoreError, Write, limits};
 
 /// Nothing, at revision zero.
 pub async fn a_new_store_is_empty(fixture: Fixture) {
     let store = fixture.open();
-    assert_eq!(store.revision().await, Revision::ZERO);
-    assert_eq!(store.get("/a").await.unwrap(), (None, Revision::ZERO));
+    let base = base(&*store).await;
+    let at = move |n: u64| Revision(base + n);
+    assert_eq!(store.revision().await.unwrap(), at(0));
+    assert_eq!(store.get("/a").await.unwrap(), (None, at(0)));
     let listing = list(&*store, "").await;
     assert_eq!(
         (listing.entries.len(), listing.revision, listing.remaining),
-        (0, Revision::ZERO, 0)
+        (0, at(0), 0)
     );
 }
 
 /// By exactly one per commit, and every answer carries them.
 pub async fn revisions_grow_by_one(fixture: Fixture) {
     let store = fixture.open();
+    let base = base(&*store).await;
+    let at = move |n: u64| Revision(base + n);
     for n in 1..=20 {
-        assert_eq!(put(&*store, &format!("/{}", n % 3), "x").await, Revision(n));
-        assert_eq!(store.revision().await, Revision(n));
+        assert_eq!(put(&*store, &format!("/{}", n % 3), "x").await, at(n));
+        assert_eq!(store.revision().await.unwrap(), at(n));
     }
     let (entry, revision) = store.get("/0").await.unwrap();
     let entry = entry.unwrap();
     assert_eq!(
         (entry.created, entry.modified, revision),
-        (Revision(3), Revision(18), Revision(20))
+        (at(3), at(18), at(20))
     );
-    assert_eq!(list(&*store, "/").await.revision, Revision(20));
+    assert_eq!(list(&*store, "/").await.revision, at(20));
 }
 
 /// Every combination of precondition, operation and state.
 pub async fn preconditions_decide(fixture: Fixture) {
     let store = fixture.open();
+    let base = base(&*store).await;
+    let at = move |n: u64| Revision(base + n);
     let first = create(&*store, "/k", "1").await;
     let second = put(&*store, "/k", "2").await;
     let current = store.get("/k").await.unwrap().0;
@@ -44,7 +50,7 @@ pub async fn preconditions_decide(fixture: Fixture) {
         for (key, precondition, expected) in [
             ("/k", Precondition::Absent, &current),
             ("/k", Precondition::At(first), &current),
-            ("/k", Precondition::At(Revision(99)), &current),
+            ("/k", Precondition::At(at(99)), &current),
             ("/none", Precondition::At(first), &None),
         ] {
             let refused = store
@@ -254,6 +260,8 @@ pub async fn values_are_any_bytes(fixture: Fixture) {
 /// Compare and swap is atomic, and a reader sees its own write.
 pub async fn concurrent_increments_all_count(fixture: Fixture) {
     let store = fixture.open();
+    let base = base(&*store).await;
+    let at = move |n: u64| Revision(base + n);
     create(&*store, "/counter", "0").await;
     let tasks: Vec<_> = (0..8)
         .map(|_| {
@@ -282,5 +290,5 @@ pub async fn concurrent_increments_all_count(fixture: Fixture) {
         task.await.unwrap();
     }
     assert_eq!(pairs(&list(&*store, "").await.entries), ["/counter=80"]);
-    assert_eq!(store.revision().await, Revision(81));
+    assert_eq!(store.revision().await.unwrap(), at(81));
 }

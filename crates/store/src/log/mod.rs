@@ -14,7 +14,6 @@
 //! What it does not do: hold more data than fits in memory. The API server's objects do.
 
 mod frame;
-mod memory;
 mod recovery;
 mod segment;
 mod snapshot;
@@ -33,10 +32,11 @@ use crate::committer::Committer;
 use crate::contract::Store;
 use crate::error::{OpenError, StoreError};
 use crate::feed::{Feed, Undo};
+use crate::memory::Memory;
 use crate::model::{Committed, Entry, ListRequest, Listing, Revision, Write};
 use crate::retention::Retention;
 use crate::watch::Watch;
-use memory::Memory;
+
 use recovery::Recovered;
 use writer::{Wrap, Writer};
 
@@ -147,8 +147,8 @@ impl Store for LogStore {
         Watch::new(&self.feed, prefix, after)
     }
 
-    async fn revision(&self) -> Revision {
-        self.memory.revision()
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        Ok(self.memory.revision())
     }
 
     async fn compact(&self, through: Revision) -> Result<(), StoreError> {

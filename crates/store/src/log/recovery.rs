@@ -14,10 +14,10 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::memory::View;
 use super::{segment, snapshot};
 use crate::error::OpenError;
 use crate::feed::Feed;
+use crate::memory::View;
 use crate::model::{Event, Revision};
 use crate::retention::Retention;
 

@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 
 use super::frame::{self, Fields};
-use super::memory::View;
 use crate::error::OpenError;
+use crate::memory::View;
 use crate::model::{Entry, Revision};
 
 const MAGIC: [u8; 8] = *b"FVSNAP\0\x01";

@@ -16,12 +16,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use super::memory::{Memory, View};
 use super::recovery::{self, Active, Closed, Files};
 use super::{Options, segment, snapshot};
 use crate::committer::Backend;
 use crate::error::{OpenError, StoreError};
 use crate::feed::{Feed, Undo};
+use crate::memory::{Memory, View};
 use crate::model::{Entry, Event, Revision};
 
 /// What the writer needs of a file; tests put faults between.

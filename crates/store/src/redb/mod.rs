@@ -340,11 +340,9 @@ impl Store for RedbStore {
         Watch::new(&self.feed, prefix, after)
     }
 
-    async fn revision(&self) -> Revision {
-        // The trait has no error here; a database that cannot be read answers the next call with one.
+    async fn revision(&self) -> Result<Revision, StoreError> {
         self.read("read", |transaction| meta(transaction, REVISION))
             .await
-            .unwrap_or_default()
     }
 
     async fn compact(&self, through: Revision) -> Result<(), StoreError> {

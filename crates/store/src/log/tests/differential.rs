@@ -127,8 +127,8 @@ impl Pair {
             self.open();
         }
         let (log, redb) = self.both();
-        let newest = log.revision().await;
-        assert_eq!(newest, redb.revision().await);
+        let newest = log.revision().await.unwrap();
+        assert_eq!(newest, redb.revision().await.unwrap());
         let back = |back: u64| Revision(newest.0.saturating_sub(back));
         match step {
             Step::Commit {
@@ -207,7 +207,7 @@ impl Pair {
                 self.compare(newest, log.list(all.clone()).await, redb.list(all).await);
             }
         }
-        let newest = self.both().0.revision().await;
+        let newest = self.both().0.revision().await.unwrap();
         self.oldest = self
             .oldest
             .max(Revision(newest.0.saturating_sub(RETENTION.revisions)));

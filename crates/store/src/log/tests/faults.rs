@@ -242,7 +242,7 @@ async fn concurrent_writers_share_a_sync() {
         other.await.unwrap();
     }
     assert_eq!(device.syncs(), before + 2);
-    assert_eq!(store.revision().await, Revision(101));
+    assert_eq!(store.revision().await.unwrap(), Revision(101));
 }
 
 /// Polls once; the result if it is ready.

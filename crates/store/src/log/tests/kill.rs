@@ -121,7 +121,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
                 "round {round}: {key}"
             );
         }
-        let revision = store.revision().await;
+        let revision = store.revision().await.unwrap();
         assert!(revision > last);
         last = revision;
     }

@@ -12,49 +12,54 @@ use crate::model::{Entry, Event, ListRequest, Listing, Revision};
 
 /// An entry without its key, which is the map's.
 #[derive(Clone)]
-pub(super) struct Stored {
-    pub(super) value: Bytes,
-    pub(super) created: Revision,
-    pub(super) modified: Revision,
+pub(crate) struct Stored {
+    pub(crate) value: Bytes,
+    pub(crate) created: Revision,
+    pub(crate) modified: Revision,
 }
 
 /// The state at one revision.
 #[derive(Clone, Default)]
-pub(super) struct View {
-    pub(super) map: OrdMap<Arc<str>, Stored>,
-    pub(super) revision: Revision,
+pub(crate) struct View {
+    pub(crate) map: OrdMap<Arc<str>, Stored>,
+    pub(crate) revision: Revision,
 }
 
 /// The state that readers see.
 #[derive(Default)]
-pub(super) struct Memory(RwLock<View>);
+pub(crate) struct Memory(RwLock<View>);
 
 impl Memory {
-    pub(super) fn new(view: View) -> Self {
+    pub(crate) fn new(view: View) -> Self {
         Self(RwLock::new(view))
     }
 
     /// The newest state.
-    pub(super) fn view(&self) -> View {
+    pub(crate) fn view(&self) -> View {
         self.0
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    pub(super) fn revision(&self) -> Revision {
+    pub(crate) fn revision(&self) -> Revision {
         self.0
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .revision
     }
 
-    pub(super) fn get(&self, key: &str) -> (Option<Entry>, Revision) {
+    pub(crate) fn get(&self, key: &str) -> (Option<Entry>, Revision) {
         let view = self.0.read().unwrap_or_else(PoisonError::into_inner);
         (view.get(key), view.revision)
     }
 
-    pub(super) fn apply(&self, events: &[Event]) {
+    /// Shows another state.
+    pub(crate) fn replace(&self, view: View) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = view;
+    }
+
+    pub(crate) fn apply(&self, events: &[Event]) {
         let mut view = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for event in events {
             view.apply(event);
@@ -63,18 +68,18 @@ impl Memory {
 }
 
 impl View {
-    pub(super) fn get(&self, key: &str) -> Option<Entry> {
+    pub(crate) fn get(&self, key: &str) -> Option<Entry> {
         self.map
             .get_key_value(key)
             .map(|(key, stored)| entry(key, stored))
     }
 
-    pub(super) fn apply(&mut self, event: &Event) {
+    pub(crate) fn apply(&mut self, event: &Event) {
         self.revision = event.revision;
         self.set(&event.key, event.entry());
     }
 
-    pub(super) fn set(&mut self, key: &Arc<str>, entry: Option<Entry>) {
+    pub(crate) fn set(&mut self, key: &Arc<str>, entry: Option<Entry>) {
         match entry {
             Some(Entry {
                 key,
@@ -98,12 +103,12 @@ impl View {
     }
 
     /// All entries, sorted.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Entry> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Entry> {
         self.map.iter().map(|(key, stored)| entry(key, stored))
     }
 
     /// The entries of a request as of revision `at`; `undo` says what differs from this view.
-    pub(super) fn list(&self, request: &ListRequest, at: Revision, undo: &Undo) -> Listing {
+    pub(crate) fn list(&self, request: &ListRequest, at: Revision, undo: &Undo) -> Listing {
         let prefix = request.prefix.as_str();
         let from = match request.after.as_deref() {
             Some(after) if after >= prefix => Bound::Excluded(after),
