@@ -126,14 +126,21 @@ impl Kubectl {
     ) -> Result<Output> {
         let mut command = self.command(&program);
         command.args(args);
-        run(command, input)
+        Self::finish(command, input)
             .await
             .with_context(|| format!("{} {}", program.as_ref().display(), args.join(" ")))
     }
+
+    /// Runs a command to its end, within a bound.
+    ///
+    /// # Errors
+    /// When it cannot be run or does not end.
+    pub async fn finish(command: Command, input: &str) -> Result<Output> {
+        finish(command, input).await
+    }
 }
 
-/// Runs a command to its end.
-pub(crate) async fn run(mut command: Command, input: &str) -> Result<Output> {
+async fn finish(mut command: Command, input: &str) -> Result<Output> {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

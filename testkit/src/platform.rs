@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use crate::failure::tail;
 use crate::kubectl::{Kubectl, Output};
 use crate::processes::Process;
-use crate::{binary, eventually_within, kubectl, remains};
+use crate::{binary, eventually_within, remains};
 
 /// A debug build on a busy machine; a release build needs a quarter of a second.
 const READY: Duration = Duration::from_secs(30);
@@ -287,7 +287,7 @@ impl Platform {
     pub async fn ferrovirt(&self, args: &[&str], input: &str) -> Result<Output> {
         let mut command = self.ferrovirt_command();
         command.args(args);
-        kubectl::run(command, input)
+        Kubectl::finish(command, input)
             .await
             .with_context(|| format!("ferrovirt {}", args.join(" ")))
     }

@@ -18,6 +18,25 @@ pub const VERSION: &str = "v1";
 pub const NAME: &str = "vmruntime";
 /// Namespace of the platform's own Pods and checks.
 pub const NAMESPACE: &str = "vm-system";
+/// Label of the platform's own Pods: the name of the component.
+pub const COMPONENT_LABEL: &str = "ferrovirt.io/component";
+/// Whether a disable deletes the VMs that exist: `"true"` or `"false"`. The spelling is the product's
+/// own (G-24); it alone is ever written.
+pub const FORCE_DISABLE: &str = "baremetal.cluster.gke.io/vmrumtime-force-disable";
+/// The same, spelled as one would; [`FORCE_DISABLE`] wins where both are there.
+pub const FORCE_DISABLE_CORRECT: &str = "baremetal.cluster.gke.io/vmruntime-force-disable";
+
+/// The platform's own components, as KubeVirt's and CDI's users know them.
+pub mod component {
+    /// The switch itself. It alone runs while the runtime is disabled (G-21).
+    pub const RUNTIME_MANAGER: &str = "vmruntime-controller-manager";
+    /// VirtualMachines and VirtualMachineInstances.
+    pub const VIRT_CONTROLLER: &str = "virt-controller";
+    /// The agent of each node.
+    pub const VIRT_HANDLER: &str = "virt-handler";
+    /// DataVolumes.
+    pub const CDI_DEPLOYMENT: &str = "cdi-deployment";
+}
 
 /// Settings of the VM stack.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
@@ -92,6 +111,40 @@ impl VMRuntimeSpec {
     }
 }
 
+/// Where the VM stack is between off and on. The VMRuntime's controller alone decides it, and every
+/// component follows it: what is written here is what holds, also after a crash.
+///
+/// ```text
+///            enabled: true                     enabled: false, no VMs, or they are to be deleted
+///  Disabled ──────────────► Enabled ─────────────────────────────► Disabling ──► Disabled
+///                              ▲  enabled: false, VMs exist            ▲  nothing runs any more
+///                              └──────────► VMsExist ──────────────────┘
+///                             enabled: true           the last VM is gone
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum RuntimePhase {
+    /// Nothing of the VM stack runs.
+    Disabled,
+    /// The VM stack runs.
+    Enabled,
+    /// It is to be disabled and goes on running for the VMs that exist (G-22, G-23).
+    VMsExist,
+    /// Its components end what still runs: no guest and no import begins.
+    Disabling,
+}
+
+impl RuntimePhase {
+    /// Whether the components of the VM stack run.
+    pub fn has_components(self) -> bool {
+        self != Self::Disabled
+    }
+
+    /// Whether guests and imports may begin.
+    pub fn may_start(self) -> bool {
+        matches!(self, Self::Enabled | Self::VMsExist)
+    }
+}
+
 /// What is known of the VM stack.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -99,6 +152,9 @@ pub struct VMRuntimeStatus {
     /// Whether it is enabled and works (G-04). Always there, so that `kubectl wait --for=jsonpath` works.
     #[serde(default)]
     pub ready: bool,
+    /// Where the VM stack is between off and on; nothing until that is decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<RuntimePhase>,
     /// The format that images are imported in.
     #[serde(rename = "effectiveVMImageFormat")]
     #[serde(default, skip_serializing_if = "Option::is_none")]

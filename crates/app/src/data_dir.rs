@@ -6,6 +6,7 @@
 //! | `pki/` | 0700 | CA, certificates, keys |
 //! | `pods/` | 0711 | one directory per Pod |
 //! | `volumes/` | 0711 | one directory per volume |
+//! | `components/` | 0700 | logs of the components of this process |
 //! | `admin.kubeconfig` | 0600 | the administrator's |
 //!
 //! 0711: a workload may pass through to what is its own, and cannot list the rest.
@@ -33,6 +34,11 @@ pub(crate) struct DataDirError {
 #[derive(Debug, Clone)]
 pub(crate) struct DataDir(PathBuf);
 
+/// Where the logs of this process's components are, in a data directory.
+pub(crate) fn components(data_dir: &Path) -> PathBuf {
+    data_dir.join("components")
+}
+
 impl DataDir {
     /// Makes what is missing. The path becomes absolute and free of links, since it is stored in
     /// volumes.
@@ -56,6 +62,7 @@ impl DataDir {
             (this.pki(), 0o700),
             (this.pods(), 0o711),
             (this.volumes(), 0o711),
+            (components(&this.0), 0o700),
         ] {
             match std::fs::DirBuilder::new().mode(mode).create(&path) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}

@@ -4,8 +4,7 @@
 //!  ferrovirt up ─► data directory, store, CA ─► API server ─► client of it, in this process
 //!                                                   │              │
 //!                                    TLS listener ──┘              ├─ engine: garbage, namespaces, scheduler, volumes, node runtime
-//!                                                                  ├─ controllers: VMRuntime, VM, VMI, DataVolume
-//!                                                                  └─ node agent
+//!                                                                  └─ components: VMRuntime; VM, VMI, DataVolume, node agent while it is on
 //!  ferrovirt launcher | importer | guest-console-log ─► one workload, in its Pod
 //!  everything else ─► crate `cli`
 //! ```
@@ -16,6 +15,7 @@
 
 mod admission;
 mod args;
+mod components;
 mod data_dir;
 mod kubeconfig;
 mod oidc_options;

@@ -1,11 +1,13 @@
 //! `ferrovirt up`: the platform on this host, in the foreground.
 //!
 //! ```text
-//! data dir ─► store ─► CA ─► API server ─► kinds, switch, class, node ─► controllers ─► `ready`
-//!                                                                            │
-//!                           (behind it) what this node can do ─► node agent ─┘
-//! SIGTERM, SIGINT ─► controllers stop ─► connections drain ─► store closes. Guests stay.
+//! data dir ─► store ─► CA ─► API server ─► kinds, switch, class, node ─► engine, switch ─► `ready`
+//!                                                                                 │
+//!                         (while the VM runtime is enabled) controllers, agent ◄──┘
+//! SIGTERM, SIGINT ─► components stop ─► connections drain ─► store closes. Guests stay.
 //! ```
+//!
+//! The engine always runs; the rest are [`components`], which start and stop with the VM runtime.
 //!
 //! Invariant: `ready` is printed once, when requests are answered and everything acts on them. Any
 //! moment is a good one to be killed at: what runs is found again.
@@ -17,18 +19,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use api::vmruntime::{RuntimePhase, component};
 use apiserver::{ApiServer, Config};
 use authz::User;
+use controllers::runtime::Runtime;
 use engine::noderuntime::{self, NodeFacts};
 use kube::Client;
 use pki::{Authority, ServiceAccountKeys};
 use store::log::LogStore;
+use telemetry::component::ComponentLogs;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::components::{self, Component, Needs, Place};
 use crate::data_dir::{self, DataDir};
 use crate::oidc_options::OidcOptions;
 use crate::sealing_options::SealingOptions;
@@ -42,6 +48,10 @@ const ADMIN_CERTIFICATE: Duration = Duration::from_secs(365 * 24 * 3600);
 const STOP: Duration = Duration::from_secs(10);
 /// How long a component may go on after it was told to stop.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
+/// How long the agent may end what it is doing, before it says that it takes no VMs any more.
+const AGENT_MOMENT: Duration = Duration::from_millis(250);
+/// Address of this node, as the node runtime tells it.
+const HOST_IP: &str = "127.0.0.1";
 /// How often a node that could not be asked what it can do is asked again.
 const ASK_NODE_AGAIN: Duration = Duration::from_secs(10);
 
@@ -75,17 +85,20 @@ pub(crate) struct UpOptions {
 /// Runs the platform until it is told to stop.
 pub(crate) fn main(options: UpOptions) -> ExitCode {
     let started = Instant::now();
-    if let Err(error) = telemetry::log_to_stderr("info") {
-        eprintln!("ferrovirt: {error}");
-        return ExitCode::from(2);
-    }
+    let logs = match telemetry::log_to_stderr_and_components("info") {
+        Ok(logs) => logs,
+        Err(error) => {
+            eprintln!("ferrovirt: {error}");
+            return ExitCode::from(2);
+        }
+    };
     raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("starting the runtime");
     let outcome = runtime.and_then(|runtime| {
-        let outcome = runtime.block_on(Box::pin(up(options, started)));
+        let outcome = runtime.block_on(Box::pin(up(options, logs, started)));
         runtime.shutdown_timeout(Duration::from_secs(1));
         outcome
     });
@@ -112,7 +125,7 @@ fn raise_descriptors() {
     }
 }
 
-async fn up(options: UpOptions, started: Instant) -> anyhow::Result<()> {
+async fn up(options: UpOptions, logs: ComponentLogs, started: Instant) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
         anyhow::bail!(
             "`ferrovirt up` needs root: it makes network namespaces, control groups and processes of another user"
@@ -166,7 +179,8 @@ async fn up(options: UpOptions, started: Instant) -> anyhow::Result<()> {
     let _ = late_client.set(client.clone());
     platform::install(&client).await?;
     let controllers = stop.child_token();
-    run_everything(&client, &data, &node, &authority, &controllers, &tasks).await?;
+    run_engine(&client, &data, &node, &authority, &controllers, &tasks).await?;
+    run_components(&client, &data, &node, logs, &controllers, &tasks)?;
 
     let kubeconfig = write_kubeconfig(&options, &data, &authority, address)?;
     println!(
@@ -269,8 +283,13 @@ fn write_kubeconfig(
     Ok(path)
 }
 
-/// Starts every component; returns when each is watching.
-async fn run_everything(
+fn workload_user() -> anyhow::Result<(u32, u32)> {
+    let id = u32::try_from(controllers::RUN_AS)?;
+    Ok((id, id))
+}
+
+/// Starts the engine: what a Kubernetes node and control plane have beside VMs.
+async fn run_engine(
     client: &Client,
     data: &DataDir,
     node: &str,
@@ -282,10 +301,7 @@ async fn run_everything(
     let facts = NodeFacts::read(node, data.path(), version, controllers::TAINT)
         .context("reading the facts of this host")?;
     noderuntime::register(client, &facts).await?;
-    let user = (
-        u32::try_from(controllers::RUN_AS)?,
-        u32::try_from(controllers::RUN_AS)?,
-    );
+    let user = workload_user()?;
     let c = || client.clone();
     let s = || stop.child_token();
 
@@ -318,19 +334,19 @@ async fn run_everything(
     start(tasks, stop, noderuntime::run(c(), pods, s()));
     start(tasks, stop, noderuntime::heartbeat(c(), facts, s()));
 
-    let runtime = controllers::runtime::follow(c(), s());
-    start(tasks, stop, controllers::vmruntime::run(c(), s()));
-    start(tasks, stop, controllers::vm::run(c(), runtime.clone(), s()));
-    start(
-        tasks,
-        stop,
-        controllers::vmi::run(c(), runtime.clone(), s()),
-    );
-    start(
-        tasks,
-        stop,
-        controllers::datavolume::run(c(), runtime.clone(), s()),
-    );
+    Ok(())
+}
+
+/// Starts the switch, and with it whatever it asks for.
+fn run_components(
+    client: &Client,
+    data: &DataDir,
+    node: &str,
+    logs: ComponentLogs,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> anyhow::Result<()> {
+    let runtime = controllers::runtime::follow(client.clone(), stop.child_token());
     let agent = node::Config {
         node: node.to_owned(),
         pods_dir: data.pods(),
@@ -339,14 +355,82 @@ async fn run_everything(
             kvm: controllers::vmi::KVM_LABEL,
             finding: controllers::vmi::KVM_ANNOTATION,
         },
-        user,
+        user: workload_user()?,
     };
-    start(
-        tasks,
-        stop,
-        run_agent(c(), data.clone(), agent, runtime, s()),
-    );
+    let place = Place {
+        node: node.to_owned(),
+        host_ip: HOST_IP.to_owned(),
+        logs_dir: data_dir::components(data.path()),
+        logs,
+    };
+    let all = parts(client, data, agent, &runtime);
+    components::run(client.clone(), place, all, &runtime, stop, tasks);
     Ok(())
+}
+
+/// The components of this process.
+fn parts(
+    client: &Client,
+    data: &DataDir,
+    agent: node::Config,
+    runtime: &Runtime,
+) -> Vec<Component> {
+    let with = || (client.clone(), runtime.clone());
+    let (switch, machines, volumes, handler) = (with(), with(), with(), with());
+    let data = data.clone();
+    vec![
+        Component {
+            name: component::RUNTIME_MANAGER,
+            labels: &[("app", "vmruntime-controller-manager")],
+            needs: Needs::Nothing,
+            start: Box::new(move |stop| {
+                let (client, runtime) = switch.clone();
+                Box::pin(controllers::vmruntime::run(client, runtime, stop))
+            }),
+        },
+        Component {
+            name: component::VIRT_CONTROLLER,
+            labels: &[("kubevirt.io", "virt-controller")],
+            needs: Needs::VmStack,
+            start: Box::new(move |stop| {
+                let (client, runtime) = machines.clone();
+                Box::pin(async move {
+                    // One that ends takes the other with it, and both are started again.
+                    tokio::select! {
+                        () = controllers::vm::run(client.clone(), runtime.clone(), stop.clone()) => {}
+                        () = controllers::vmi::run(client, runtime, stop) => {}
+                    }
+                })
+            }),
+        },
+        Component {
+            name: component::CDI_DEPLOYMENT,
+            labels: &[
+                ("app", "containerized-data-importer"),
+                ("cdi.kubevirt.io", "cdi-deployment"),
+            ],
+            needs: Needs::VmStack,
+            start: Box::new(move |stop| {
+                let (client, runtime) = volumes.clone();
+                Box::pin(controllers::datavolume::run(client, runtime, stop))
+            }),
+        },
+        Component {
+            name: component::VIRT_HANDLER,
+            labels: &[("kubevirt.io", "virt-handler")],
+            needs: Needs::VmStack,
+            start: Box::new(move |stop| {
+                let (client, runtime) = handler.clone();
+                Box::pin(run_agent(
+                    client,
+                    data.clone(),
+                    agent.clone(),
+                    runtime,
+                    stop,
+                ))
+            }),
+        },
+    ]
 }
 
 /// Starts a component. Told to stop, it has a moment to end what it is doing: everything here may be
@@ -370,13 +454,37 @@ fn start(
     });
 }
 
-/// Finds out what this node can do, says so, and takes VMs. Not part of being ready: the probe runs
-/// guest code against a clock.
+/// The agent of this node, until it is told to stop.
 async fn run_agent(
     client: Client,
     data: DataDir,
     config: node::Config,
-    runtime: controllers::runtime::Runtime,
+    runtime: Runtime,
+    stop: CancellationToken,
+) {
+    let (node, labels) = (config.node.clone(), config.labels);
+    let overdue = async {
+        stop.cancelled().await;
+        tokio::time::sleep(AGENT_MOMENT).await;
+    };
+    tokio::select! {
+        () = take_vms(client.clone(), data, config, runtime.clone(), stop.clone()) => {}
+        () = overdue => {}
+    }
+    // Switched off, this node takes no VMs. When the process ends, it goes on with those it has.
+    let off = runtime.borrow().phase == Some(RuntimePhase::Disabled);
+    if off && let Err(e) = node::retire(&client, &node, labels).await {
+        warn!("this node still says that it takes VMs: {}", e.chain());
+    }
+}
+
+/// Finds out what this node can do, says so, and takes VMs. Not part of being ready: the probe runs
+/// guest code against a clock.
+async fn take_vms(
+    client: Client,
+    data: DataDir,
+    config: node::Config,
+    runtime: Runtime,
     stop: CancellationToken,
 ) {
     let found = loop {

@@ -20,3 +20,5 @@ pub(crate) const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long the platform has to remove VMs and stop.
 pub(crate) const DISABLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// How often a runtime that is being disabled is looked at.
+pub(crate) const DISABLE_EVERY: Duration = Duration::from_millis(100);

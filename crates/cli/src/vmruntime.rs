@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::catalog::{Catalog, Resource, with_query};
 use crate::error::Error;
-use crate::limits::{DISABLE_TIMEOUT, PAGE};
+use crate::limits::{DISABLE_EVERY, DISABLE_TIMEOUT, PAGE};
 use crate::output::{print, scalar, visible};
 use crate::session::Session;
 use crate::until::{Until, Waited, until};
@@ -307,10 +307,89 @@ pub(crate) async fn disable(session: &Session, options: &DisableOptions) -> Resu
             Err(error) if error.is_conflict() && tries > 0 => {}
             other => {
                 other?;
-                return print(&format!("{TITLE} disabled\n"));
+                break;
             }
         }
     }
+    settle(session, doing, options.force).await?;
+    print(&format!("{TITLE} disabled\n"))
+}
+
+/// What a runtime that was told to be off says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    /// Its components stop, or have stopped.
+    Off,
+    /// It has not come to it.
+    Waits,
+    /// VMs were made meanwhile, and it goes on for them.
+    VmsExist,
+    /// Somebody has enabled it again.
+    EnabledAgain,
+}
+
+fn course(runtime: &Value) -> Course {
+    if is_enabled(runtime) {
+        return Course::EnabledAgain;
+    }
+    match runtime.pointer("/status/phase").and_then(Value::as_str) {
+        // A server without phases has nothing to wait for.
+        None | Some("Disabled") => Course::Off,
+        Some("VMsExist") => Course::VmsExist,
+        Some(_) => Course::Waits,
+    }
+}
+
+/// Waits until the VM stack has stopped: then only the switch itself runs (G-21).
+async fn settle(session: &Session, doing: &str, force: bool) -> Result<(), Error> {
+    let deadline = Instant::now() + DISABLE_TIMEOUT;
+    loop {
+        let runtime = read(session, doing).await?;
+        match course(&runtime) {
+            Course::Off if components(session).await? == 0 => return Ok(()),
+            Course::Off | Course::Waits => {}
+            Course::VmsExist if force => {
+                let (machines, _) = existing(session).await?;
+                delete_all(session, &machines).await?;
+            }
+            Course::VmsExist => {
+                return Err(Error::Refused(format!(
+                    "{doing}: VMs were made meanwhile; vmruntime is disabled when they are gone\n  delete them, or pass --force=true to delete them and what belongs to them"
+                )));
+            }
+            Course::EnabledAgain => {
+                return Err(Error::Refused(format!(
+                    "{doing}: somebody has enabled it again meanwhile"
+                )));
+            }
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::Refused(format!(
+                "{doing}: its components have not stopped after {} s\n  `ferrovirt describe vmruntime vmruntime` shows what it waits for",
+                DISABLE_TIMEOUT.as_secs()
+            )));
+        }
+        tokio::time::sleep(DISABLE_EVERY).await;
+    }
+}
+
+/// How many components of the VM stack run, the switch itself left out.
+async fn components(session: &Session) -> Result<usize, Error> {
+    let label = "ferrovirt.io/component";
+    let path = with_query(
+        "/api/v1/namespaces/vm-system/pods",
+        &[("labelSelector", label)],
+    );
+    let list = session.get("listing the components", &path).await?;
+    let all = list.pointer("/items").and_then(Value::as_array);
+    let name = |p: &&Value| {
+        p.pointer("/metadata/labels/ferrovirt.io~1component")
+            .cloned()
+    };
+    let stack = all.into_iter().flatten();
+    Ok(stack
+        .filter(|p| name(p) != Some(json!("vmruntime-controller-manager")))
+        .count())
 }
 
 /// Deletes all machines, then waits until each is gone.
@@ -411,6 +490,19 @@ mod tests {
         assert!(!of(json!({(FORCE[0]): "false", (FORCE[1]): "true"})));
         assert!(!of(json!({(FORCE[0]): "yes"})));
         assert!(!annotation(&json!({})));
+    }
+
+    #[test]
+    fn a_disable_is_followed_to_its_end() {
+        let of = |enabled: bool, phase: Value| {
+            course(&json!({"spec": {"enabled": enabled}, "status": {"phase": phase}}))
+        };
+        assert_eq!(of(false, json!("Enabled")), Course::Waits);
+        assert_eq!(of(false, json!("Disabling")), Course::Waits);
+        assert_eq!(of(false, json!("Disabled")), Course::Off);
+        assert_eq!(of(false, json!(null)), Course::Off);
+        assert_eq!(of(false, json!("VMsExist")), Course::VmsExist);
+        assert_eq!(of(true, json!("Disabled")), Course::EnabledAgain);
     }
 
     #[test]

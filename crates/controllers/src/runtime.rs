@@ -1,4 +1,7 @@
 //! What the VMRuntime asks for, as every controller reads it.
+//!
+//! Invariant: what was read last holds until something else is read. An object that is gone for a moment
+//! (it is made again at once) starts nothing and stops nothing.
 
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use kube::api::Api;
@@ -7,12 +10,14 @@ use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use api::vmruntime::{EmulationPolicy, NAME, VMRuntime};
+use api::vmruntime::{EmulationPolicy, NAME, RuntimePhase, VMRuntime};
 
 /// The part of the VMRuntime that decisions depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RuntimeFacts {
-    /// Whether VMs may run.
+    /// Where the VM stack is between off and on; nothing before that is decided.
+    pub phase: Option<RuntimePhase>,
+    /// Whether guests and imports may begin.
     pub enabled: bool,
     /// With or without hardware virtualization.
     pub emulation: EmulationPolicy,
@@ -21,6 +26,7 @@ pub struct RuntimeFacts {
 impl RuntimeFacts {
     /// Until the object is seen: nothing may run.
     pub const UNKNOWN: Self = Self {
+        phase: None,
         enabled: false,
         emulation: EmulationPolicy::Automatic,
     };
@@ -28,8 +34,10 @@ impl RuntimeFacts {
     /// Reads them off the object.
     #[must_use]
     pub fn of(runtime: &VMRuntime) -> Self {
+        let phase = runtime.status.as_ref().and_then(|s| s.phase);
         Self {
-            enabled: runtime.spec.is_enabled() && runtime.metadata.deletion_timestamp.is_none(),
+            phase,
+            enabled: phase.is_some_and(RuntimePhase::may_start),
             emulation: runtime.spec.emulation(),
         }
     }
@@ -60,11 +68,13 @@ pub fn follow(client: Client, cancel: CancellationToken) -> Runtime {
                 {
                     RuntimeFacts::of(&r)
                 }
-                Ok(Some(watcher::Event::Delete(_))) => RuntimeFacts::UNKNOWN,
                 Ok(None) => return,
                 _ => continue,
             };
-            tx.send_if_modified(|old| std::mem::replace(old, facts) != facts);
+            // An object that was just made says nothing yet: what was said before holds.
+            if facts.phase.is_some() {
+                tx.send_if_modified(|old| std::mem::replace(old, facts) != facts);
+            }
         }
     });
     rx

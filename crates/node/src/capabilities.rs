@@ -284,3 +284,19 @@ pub async fn publish(
         .map(|_| ())
         .doing(|| format!("labelling node {node}"))
 }
+
+/// Says that no VMs are to be scheduled here any more. What the node can do stays as it was found.
+///
+/// # Errors
+/// When the API refuses.
+pub async fn retire(client: &Client, node: &str, labels: NodeLabels) -> Result<(), ReconcileError> {
+    let api: Api<Node> = Api::all(client.clone());
+    let patch = serde_json::json!({"metadata": {"labels": {labels.schedulable: "false"}}});
+    match api
+        .patch(node, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+    {
+        Err(kube::Error::Api(s)) if s.code == 404 => Ok(()),
+        other => other.map(drop).doing(|| format!("labelling node {node}")),
+    }
+}

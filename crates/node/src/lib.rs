@@ -37,7 +37,7 @@ mod wake;
 use std::path::{Component, Path, PathBuf};
 
 pub use agent::run;
-pub use capabilities::{Capabilities, discover, publish};
+pub use capabilities::{Capabilities, discover, publish, retire};
 
 /// What the agent needs to know.
 #[derive(Debug, Clone)]

@@ -54,7 +54,11 @@ impl Launchers {
         }
         let this = self.clone();
         tokio::spawn(async move {
-            this.watch(&vmi, &dir).await;
+            tokio::select! {
+                () = this.watch(&vmi, &dir) => {}
+                // The agent has stopped: nobody is to be woken any more.
+                () = this.tx.closed() => {}
+            }
             this.watched
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)

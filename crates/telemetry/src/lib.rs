@@ -3,11 +3,20 @@
 //! `FERROVIRT_LOG` takes `tracing`'s filter syntax (`info`, `debug,hyper=warn`, ...). Levels are
 //! chosen by who acts on them: *error*: an operator must; *warn*: an operator may want to, the
 //! system goes on; *info*: milestones of a process; *debug*: for its developers.
+//!
+//! A process of several components keeps a log of each beside that ([`component`]).
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
+
+pub mod component;
 
 use std::io::IsTerminal;
 
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use component::ComponentLogs;
 
 /// Variable with the filter.
 pub const FILTER: &str = "FERROVIRT_LOG";
@@ -34,6 +43,14 @@ pub enum LogError {
 /// # Errors
 /// When the filter is malformed or this was called before.
 pub fn log_to_stderr(default: &str) -> Result<(), LogError> {
+    log_to_stderr_and_components(default).map(drop)
+}
+
+/// The same, and to the logs of components, as far as those are opened.
+///
+/// # Errors
+/// When the filter is malformed or this was called before.
+pub fn log_to_stderr_and_components(default: &str) -> Result<ComponentLogs, LogError> {
     let filter = match std::env::var(FILTER) {
         Ok(filter) => EnvFilter::try_new(&filter).map_err(|source| LogError::Filter {
             filter: filter.clone(),
@@ -41,11 +58,16 @@ pub fn log_to_stderr(default: &str) -> Result<(), LogError> {
         })?,
         Err(_) => EnvFilter::new(default),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let components = ComponentLogs::default();
+    let stderr = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(stderr)
+        .with(components.clone())
         .try_init()
-        .map_err(|_| LogError::Twice)
+        .map_err(|_| LogError::Twice)?;
+    Ok(components)
 }

@@ -15,3 +15,4 @@ mod kubectl;
 mod objects;
 mod runtime;
 mod strategies;
+mod switch;

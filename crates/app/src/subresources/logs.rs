@@ -1,12 +1,13 @@
-//! `pods/log`: what a Pod of this node wrote.
+//! `pods/log`: what a Pod of this node wrote, or a component of this process, which is a mirror Pod.
 
 use std::path::PathBuf;
 
+use api::vmruntime::{COMPONENT_LABEL, NAMESPACE};
 use apimachinery::status::ApiError;
 use apiserver::{RequestInfo, Response, ResponseBody, Subresource, SubresourceRequest};
 use async_trait::async_trait;
 use engine::noderuntime::logs::{self, LogError, LogOptions};
-use engine::noderuntime::pod_dir;
+use engine::noderuntime::{is_mirror, pod_dir};
 use futures_util::StreamExt;
 use http::{HeaderValue, header};
 use k8s_openapi::api::core::v1::Pod;
@@ -58,6 +59,14 @@ fn container(info: &RequestInfo, pod: &Pod) -> Result<String, ApiError> {
     }
 }
 
+/// The component that a Pod stands for: one of ours, in our namespace, made by us.
+fn component_of(pod: &Pod) -> Option<&str> {
+    let ours = is_mirror(pod) && pod.metadata.namespace.as_deref() == Some(NAMESPACE);
+    let component = pod.metadata.labels.as_ref()?.get(COMPONENT_LABEL)?;
+    ours.then_some(component.as_str())
+        .filter(|name| crate::components::NAMES.contains(name))
+}
+
 #[async_trait]
 impl Subresource for Logs {
     async fn call(&self, request: SubresourceRequest) -> Result<Response, ApiError> {
@@ -83,7 +92,18 @@ impl Subresource for Logs {
             limit_bytes: number(&info, "limitBytes")?,
         };
         let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let stream = match logs::open(pod_dir(&self.data_dir, &uid), &container, options).await {
+        let opened = if component_of(&pod) == Some(container.as_str()) {
+            let dir = crate::data_dir::components(&self.data_dir);
+            let file = telemetry::component::path(&dir, &container);
+            let lives = file.clone();
+            let opened = logs::open_file(file, lives, &container, options).await;
+            opened.map(StreamExt::boxed)
+        } else {
+            let dir = pod_dir(&self.data_dir, &uid);
+            let opened = logs::open(dir, &container, options).await;
+            opened.map(StreamExt::boxed)
+        };
+        let stream = match opened {
             Ok(stream) => stream,
             Err(LogError::NotThere { .. }) => {
                 return Err(ApiError::bad_request(format!(

@@ -34,6 +34,8 @@ use crate::runtime::{Runtime, changes};
 use api::cdi::DataVolume;
 use plan::{Facts, Step};
 
+pub(crate) use plan::waits;
+
 /// How often the progress of a running import is read.
 const PROGRESS: Duration = Duration::from_secs(1);
 /// Enough for one progress line.

@@ -88,6 +88,24 @@ pub(super) fn decide(facts: &Facts, now: Timestamp) -> Plan {
     }
 }
 
+/// What is said of a DataVolume that is not acted upon, because the runtime is disabled.
+pub(crate) fn waits(
+    volume: &Arc<DataVolume>,
+    now: Timestamp,
+) -> (Option<DataVolumeStatus>, Option<Note>) {
+    let plan = decide(
+        &Facts {
+            volume: volume.clone(),
+            runtime: RuntimeFacts::UNKNOWN,
+            claim: None,
+            pod: None,
+            progress: None,
+        },
+        now,
+    );
+    (plan.status, plan.event)
+}
+
 fn waiting(phase: DataVolumePhase, reason: &'static str, message: String) -> Words {
     Words {
         phase,
@@ -100,14 +118,23 @@ fn waiting(phase: DataVolumePhase, reason: &'static str, message: String) -> Wor
 
 fn course(facts: &Facts) -> (Words, Step, Option<Note>) {
     let name = facts.volume.name_any();
-    if !facts.runtime.enabled {
+    let is_done = |p: &Pod| p.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Succeeded");
+    // An import that has just ended well is not done again.
+    if !facts.runtime.enabled && !facts.pod.as_ref().is_some_and(is_done) {
         let words = waiting(
             DataVolumePhase::Pending,
             "VMRuntimeDisabled",
             DISABLED.to_owned(),
         );
         let note = warning("VMRuntimeDisabled", DISABLED.to_owned());
-        return (words, Step::Nothing, Some(note));
+        // A half-done import begins anew, or goes on, when the runtime is enabled again.
+        let going = |p: &&Pod| controls(facts.volume.as_ref(), *p);
+        return match facts.pod.as_ref().filter(going) {
+            Some(pod) if pod.metadata.deletion_timestamp.is_none() => {
+                (words, Step::RemoveImporter, Some(note))
+            }
+            _ => (words, Step::Nothing, Some(note)),
+        };
     }
     let Some(claim) = &facts.claim else {
         let words = waiting(

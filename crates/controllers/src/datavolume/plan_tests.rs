@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use api::vmruntime::EmulationPolicy;
 
 const ENABLED: RuntimeFacts = RuntimeFacts {
+    phase: Some(api::vmruntime::RuntimePhase::Enabled),
     enabled: true,
     emulation: EmulationPolicy::Automatic,
 };
@@ -87,6 +88,25 @@ fn a_disabled_runtime_is_named_as_the_reason() {
             .contains("ferrovirt enable vmruntime")
     );
     assert_eq!(p.step, Step::Nothing);
+}
+
+#[test]
+fn a_disable_ends_an_import_and_takes_one_that_is_done() {
+    let during = plan(&Facts {
+        runtime: RuntimeFacts::UNKNOWN,
+        claim: claim("Bound"),
+        pod: pod(json!({"phase": "Running"})),
+        ..facts()
+    });
+    assert_eq!(during.step, Step::RemoveImporter);
+    assert_eq!(condition(&during, "Ready").0, "VMRuntimeDisabled");
+    let done = plan(&Facts {
+        runtime: RuntimeFacts::UNKNOWN,
+        claim: claim("Bound"),
+        pod: pod(json!({"phase": "Succeeded"})),
+        ..facts()
+    });
+    assert_eq!(phase(&done), DataVolumePhase::Succeeded);
 }
 
 #[test]

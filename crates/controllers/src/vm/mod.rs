@@ -36,6 +36,8 @@ use api::cdi::DataVolume;
 use api::kubevirt::{VM_FINALIZER, VirtualMachine as Vm, VirtualMachineInstance as Vmi};
 use plan::{Facts, Step};
 
+pub(crate) use plan::waits;
+
 struct Machines {
     client: Client,
     runtime: Runtime,

@@ -71,6 +71,22 @@ pub(super) fn decide(facts: &Facts, now: Timestamp) -> Plan {
     }
 }
 
+/// What is said of a VM that is not acted upon, because the runtime is disabled.
+pub(crate) fn waits(vm: &Arc<Vm>, now: Timestamp) -> (Option<Status>, Option<Note>) {
+    let decision = lifecycle::decide(&Situation::of(vm, None, now));
+    let event = (decision.action == Action::Create)
+        .then(|| warning("VMRuntimeDisabled", DISABLED.to_owned()));
+    let facts = Facts {
+        vm: vm.clone(),
+        runtime: RuntimeFacts::UNKNOWN,
+        instance: None,
+        data_volumes: Vec::new(),
+        missing_claims: Vec::new(),
+    };
+    let status = status(&facts, None, &decision, event.as_ref(), now);
+    (Some(status), event)
+}
+
 fn step(
     facts: &Facts,
     instance: Option<&Vmi>,

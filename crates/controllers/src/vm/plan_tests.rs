@@ -43,6 +43,7 @@ fn facts(strategy: &str, instance: Option<Vmi>) -> Facts {
     Facts {
         vm: Arc::new(vm(strategy)),
         runtime: RuntimeFacts {
+            phase: Some(api::vmruntime::RuntimePhase::Enabled),
             enabled: true,
             emulation: EmulationPolicy::Automatic,
         },

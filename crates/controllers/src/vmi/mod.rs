@@ -38,6 +38,7 @@ use api::kubevirt::{CREATED_BY_LABEL, VMI_FINALIZER, VirtualMachineInstance as V
 use api::vmruntime::EmulationPolicy;
 use plan::{Facts, NodeKvm, Step, VolumeFacts};
 
+pub(crate) use plan::waits;
 pub use plan::{KVM_ANNOTATION, KVM_LABEL, SCHEDULABLE_LABEL};
 
 struct Instances {

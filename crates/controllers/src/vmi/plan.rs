@@ -110,6 +110,17 @@ pub(super) fn decide(facts: &Facts, now: Timestamp) -> Plan {
     }
 }
 
+/// What is said of a VMI that is not acted upon, because the runtime is disabled.
+pub(crate) fn waits(vmi: &Vmi, now: Timestamp) -> (Option<Status>, Option<Note>) {
+    let mut status = vmi.status.clone().unwrap_or_default();
+    if status.phase.is_some_and(VmiPhase::is_final) {
+        return (None, None);
+    }
+    enter(&mut status, VmiPhase::Pending, now);
+    not_ready(&mut status, "VMRuntimeDisabled", DISABLED, now);
+    (Some(status), Some(warning("VMRuntimeDisabled", DISABLED)))
+}
+
 fn deletion(facts: &Facts, status: &mut Status, now: Timestamp) -> Step {
     if let Some(pod) = facts.pods.first() {
         finish_with(status, pod, now);

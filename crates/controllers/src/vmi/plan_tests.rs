@@ -44,6 +44,7 @@ fn facts(vmi: Vmi) -> Facts {
     Facts {
         vmi: Arc::new(vmi),
         runtime: RuntimeFacts {
+            phase: Some(api::vmruntime::RuntimePhase::Enabled),
             enabled: true,
             emulation: EmulationPolicy::Automatic,
         },

@@ -1,33 +1,48 @@
-//! The VMRuntime: the switch of the VM stack, and what it says of itself (G-01 to G-13).
+//! The VMRuntime: the switch of the VM stack, and what it says of itself (G-01 to G-25).
 //!
 //! ```text
-//!  spec.enabled ─┐
-//!  spec.useEmulation ─┼─► status.ready, conditions Ready and SoftwareEmulation
-//!  nodes (label and annotation of the KVM probe) ─┘
+//!  spec.enabled, annotation ─┐
+//!  VMs, instances, Pods ─────┴─► switch ─► status.phase ─► supervisors start and stop components
+//!  spec.useEmulation ─┐
+//!  nodes, components ─┴─► plan ─► status.ready, conditions
 //! ```
 //!
 //! Invariants: the object `vmruntime` always exists, deleted or not; `status.ready` is always there
-//! (G-04); whether guests are emulated, and why, is said in words.
+//! (G-04); the phase is written before anything is done about it, so that a crash at any point is
+//! followed by the rest; a guest that runs is never without the components that look after it;
+//! whether guests are emulated, and why, is said in words.
 
+mod held;
 mod plan;
+mod switch;
+mod waiting;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Client;
 use kube::api::{Api, ListParams, ObjectMeta};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, WatchStreamExt, watcher};
 use reconcile::{
-    Next, ReconcileError, Reconciler, ResultExt, create_if_absent, get_opt, write_status,
+    Next, ReconcileError, Reconciler, Recorder, ResultExt, create_if_absent, get_opt, write_status,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
-use api::vmruntime::{NAME, VMRuntime, VMRuntimeSpec, VMRuntimeStatus};
-use plan::{Facts, NodeFacts};
+use crate::runtime::Runtime;
+use api::vmruntime::{
+    COMPONENT_LABEL, NAME, NAMESPACE, RuntimePhase, VMRuntime, VMRuntimeSpec, VMRuntimeStatus,
+};
+use plan::{ComponentFacts, Facts, NodeFacts, Plan};
+
+/// How soon a runtime that is being disabled is looked at again.
+const DISABLING: Duration = Duration::from_millis(250);
+/// How soon one that is kept for its VMs is.
+const VMS_EXIST: Duration = Duration::from_secs(2);
 
 /// Makes the singleton, disabled, if it is not there (G-01).
 pub async fn ensure(client: &Client) -> Result<(), ReconcileError> {
@@ -50,12 +65,13 @@ pub async fn ensure(client: &Client) -> Result<(), ReconcileError> {
 
 struct Runtimes {
     client: Client,
+    recorder: Recorder,
 }
 
 impl Reconciler for Runtimes {
     type Object = VMRuntime;
     type Observed = Facts;
-    type Plan = VMRuntimeStatus;
+    type Plan = Plan;
     const NAME: &'static str = "vmruntime-controller";
 
     async fn observe(&self, runtime: Arc<VMRuntime>) -> Result<Facts, ReconcileError> {
@@ -64,20 +80,34 @@ impl Reconciler for Runtimes {
             .list(&ListParams::default())
             .await
             .doing(|| "listing the nodes".to_owned())?;
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let pods = pods
+            .list(&ListParams::default().labels(COMPONENT_LABEL))
+            .await
+            .doing(|| "listing the components".to_owned())?;
+        // While it is enabled, nothing depends on what exists.
+        let held = if runtime.spec.is_enabled() {
+            Vec::new()
+        } else {
+            held::observe(&self.client).await?
+        };
         Ok(Facts {
             runtime,
             nodes: nodes.items.iter().map(NodeFacts::of).collect(),
+            components: pods.items.iter().filter_map(ComponentFacts::of).collect(),
+            held,
         })
     }
 
-    fn plan(facts: &Facts, now: Timestamp) -> VMRuntimeStatus {
-        plan::status(facts, now)
+    fn plan(facts: &Facts, now: Timestamp) -> Plan {
+        plan::decide(facts, now)
     }
 
-    async fn apply(&self, facts: Facts, plan: VMRuntimeStatus) -> Result<Next, ReconcileError> {
+    async fn apply(&self, facts: Facts, plan: Plan) -> Result<Next, ReconcileError> {
         let api: Api<VMRuntime> = Api::all(self.client.clone());
+        let before = facts.runtime.status.as_ref().and_then(|s| s.phase);
         let mut new = (*facts.runtime).clone();
-        new.status = Some(plan);
+        new.status = Some(plan.status);
         write_status(
             &api,
             &new,
@@ -85,7 +115,36 @@ impl Reconciler for Runtimes {
             new.status.as_ref(),
         )
         .await?;
-        Ok(Next::Change)
+        if before != Some(plan.phase) {
+            info!(phase = ?plan.phase, "the VM runtime has another phase");
+        }
+        for note in plan.notes {
+            self.recorder
+                .publish(
+                    facts.runtime.as_ref(),
+                    note.kind,
+                    note.reason,
+                    &note.message,
+                )
+                .await;
+        }
+        for vm in &plan.delete {
+            info!(
+                namespace = vm.namespace,
+                name = vm.name,
+                "deleting a VM, as the annotation demands"
+            );
+            held::delete(&self.client, vm).await?;
+        }
+        Ok(match plan.phase {
+            RuntimePhase::Disabling => Next::After(DISABLING),
+            RuntimePhase::VMsExist => Next::After(VMS_EXIST),
+            // Once more, for what was made in the moment of the disable.
+            RuntimePhase::Disabled if before != Some(RuntimePhase::Disabled) => {
+                Next::After(VMS_EXIST)
+            }
+            RuntimePhase::Disabled | RuntimePhase::Enabled => Next::Change,
+        })
     }
 }
 
@@ -108,20 +167,32 @@ async fn keep_existing(client: Client) {
     }
 }
 
-/// Runs until cancelled.
-pub async fn run(client: Client, cancel: CancellationToken) {
+/// Runs until cancelled. `runtime` is what the singleton says, as [`crate::runtime::follow`] has it.
+pub async fn run(client: Client, runtime: Runtime, cancel: CancellationToken) {
     let any = watcher::Config::default;
+    let singleton = || Some(ObjectRef::<VMRuntime>::new(NAME));
     let controller = Controller::new(Api::<VMRuntime>::all(client.clone()), any())
-        .watches(Api::<Node>::all(client.clone()), any(), |_| {
-            Some(ObjectRef::<VMRuntime>::new(NAME))
+        .watches(Api::<Node>::all(client.clone()), any(), move |_| {
+            singleton()
         })
+        .watches(
+            Api::<Pod>::namespaced(client.clone(), NAMESPACE),
+            any().labels(COMPONENT_LABEL),
+            move |_| singleton(),
+        )
         .graceful_shutdown_on({
             let cancel = cancel.clone();
             async move { cancel.cancelled().await }
         });
+    let recorder = Recorder::new(client.clone(), "vmruntime-controller");
+    let runtimes = Runtimes {
+        client: client.clone(),
+        recorder,
+    };
     tokio::select! {
         () = cancel.cancelled() => {}
         () = keep_existing(client.clone()) => {}
-        () = reconcile::run(Runtimes { client }, controller) => {}
+        () = waiting::run(client, runtime) => {}
+        () = reconcile::run(runtimes, controller) => {}
     }
 }

@@ -3,13 +3,18 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
-use reconcile::set_condition;
+use reconcile::{EventKind, set_condition};
 
+use super::switch::{self, Decision, Held};
+use crate::note::Note;
 use crate::vmi::{KVM_ANNOTATION, KVM_LABEL, SCHEDULABLE_LABEL};
-use api::vmruntime::{EmulationPolicy, VMRuntime, VMRuntimeStatus, VmImageFormat};
+use api::vmruntime::{
+    COMPONENT_LABEL, EmulationPolicy, FORCE_DISABLE, RuntimePhase, VMRuntime, VMRuntimeStatus,
+    VmImageFormat, component,
+};
 
 /// A node, as the runtime sees it.
 #[derive(Debug, Clone)]
@@ -39,17 +44,134 @@ impl NodeFacts {
     }
 }
 
+/// A component's Pod, as the runtime sees it.
+#[derive(Debug, Clone)]
+pub(super) struct ComponentFacts {
+    component: String,
+    node: String,
+    ready: bool,
+    /// Why it is not ready.
+    why: String,
+}
+
+impl ComponentFacts {
+    pub(super) fn of(pod: &Pod) -> Option<Self> {
+        let status = pod.status.clone().unwrap_or_default();
+        let conditions = status.conditions.unwrap_or_default();
+        let waiting = status.container_statuses.iter().flatten();
+        let mut waiting = waiting.filter_map(|c| c.state.as_ref()?.waiting.as_ref());
+        Some(Self {
+            component: pod.labels().get(COMPONENT_LABEL)?.clone(),
+            node: pod.spec.as_ref()?.node_name.clone().unwrap_or_default(),
+            ready: pod.metadata.deletion_timestamp.is_none()
+                && conditions
+                    .iter()
+                    .any(|c| c.type_ == "Ready" && c.status == "True"),
+            why: waiting.next().map_or("not ready".to_owned(), |w| {
+                let (reason, message) = (w.reason.as_deref(), w.message.as_deref());
+                format!(
+                    "{}: {}",
+                    reason.unwrap_or_default(),
+                    message.unwrap_or_default()
+                )
+            }),
+        })
+    }
+}
+
 /// All that the status depends on.
 pub(super) struct Facts {
     pub runtime: Arc<VMRuntime>,
     pub nodes: Vec<NodeFacts>,
+    pub components: Vec<ComponentFacts>,
+    /// What keeps it from being off; not looked at while it is enabled.
+    pub held: Vec<Held>,
+}
+
+/// What to write, to tell and to delete, in this order.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub status: VMRuntimeStatus,
+    pub phase: RuntimePhase,
+    pub notes: Vec<Note>,
+    pub delete: Vec<Held>,
+}
+
+/// Decides.
+pub(super) fn decide(facts: &Facts, now: Timestamp) -> Plan {
+    let before = facts.runtime.status.as_ref().and_then(|s| s.phase);
+    let (force, conflict) = switch::force(facts.runtime.annotations());
+    let enabled = facts.runtime.spec.is_enabled();
+    let decision = switch::decide(enabled, before, force, &facts.held);
+    let status = status(facts, &decision, now);
+    let mut notes = Vec::new();
+    if conflict && !enabled {
+        notes.push(Note {
+            kind: EventKind::Warning,
+            reason: "ConflictingAnnotations",
+            message: format!(
+                "both spellings of the annotation {FORCE_DISABLE} are set; this one holds: remove the other"
+            ),
+        });
+    }
+    if !decision.delete.is_empty() {
+        let all: Vec<&Held> = decision.delete.iter().collect();
+        notes.push(Note {
+            kind: EventKind::Normal,
+            reason: "DeletingVMs",
+            message: format!(
+                "{FORCE_DISABLE} is true: deleting {} and what they own",
+                switch::listed("VM", &all)
+            ),
+        });
+    }
+    if before != Some(decision.phase) && before.is_some() {
+        notes.extend(change(&decision));
+    }
+    Plan {
+        status,
+        phase: decision.phase,
+        notes,
+        delete: decision.delete,
+    }
+}
+
+/// The Event of a change of phase.
+fn change(decision: &Decision) -> Option<Note> {
+    let (kind, reason, message) = match decision.phase {
+        RuntimePhase::Enabled => (
+            EventKind::Normal,
+            "Enabled",
+            "the VM stack starts".to_owned(),
+        ),
+        RuntimePhase::Disabled => (
+            EventKind::Normal,
+            "Disabled",
+            "the VM stack has stopped".to_owned(),
+        ),
+        RuntimePhase::VMsExist => (EventKind::Warning, "VMsExist", kept(decision)),
+        RuntimePhase::Disabling => return None,
+    };
+    Some(Note {
+        kind,
+        reason,
+        message,
+    })
+}
+
+fn kept(decision: &Decision) -> String {
+    format!(
+        "spec.enabled is not true, but {} exist: they are kept, and so is the runtime; delete them, or set the annotation {FORCE_DISABLE} to \"true\" to have them deleted",
+        decision.waits_for
+    )
 }
 
 /// The status.
-pub(super) fn status(facts: &Facts, now: Timestamp) -> VMRuntimeStatus {
+fn status(facts: &Facts, decision: &Decision, now: Timestamp) -> VMRuntimeStatus {
     let spec = &facts.runtime.spec;
     let mut status = facts.runtime.status.clone().unwrap_or_default();
-    let (ready, reason, message) = readiness(facts);
+    let (ready, reason, message) = readiness(facts, decision);
+    status.phase = Some(decision.phase);
     status.ready = ready;
     // Importers write raw images only, so far; what was asked for is answered in a condition.
     status.effective_vm_image_format = Some(VmImageFormat::Raw);
@@ -82,16 +204,42 @@ pub(super) fn status(facts: &Facts, now: Timestamp) -> VMRuntimeStatus {
     status
 }
 
-fn readiness(facts: &Facts) -> (bool, &'static str, String) {
-    if !facts.runtime.spec.is_enabled() {
-        let message = "spec.enabled is not true: run `ferrovirt enable vmruntime`".to_owned();
-        return (false, "Disabled", message);
+fn readiness(facts: &Facts, decision: &Decision) -> (bool, &'static str, String) {
+    match decision.phase {
+        RuntimePhase::Enabled => {}
+        RuntimePhase::Disabled => {
+            let message = "spec.enabled is not true: run `ferrovirt enable vmruntime`".to_owned();
+            return (false, "Disabled", message);
+        }
+        RuntimePhase::VMsExist => return (false, "VMsExist", kept(decision)),
+        RuntimePhase::Disabling => {
+            let message = format!("waits for the end of {}", decision.waits_for);
+            return (false, "Disabling", message);
+        }
     }
-    let able: Vec<&NodeFacts> = facts.nodes.iter().filter(|n| n.schedulable).collect();
+    for name in [component::VIRT_CONTROLLER, component::CDI_DEPLOYMENT] {
+        let mut all = facts.components.iter().filter(|c| c.component == name);
+        if all.clone().any(|c| c.ready) {
+            continue;
+        }
+        let why = all.next().map_or("not started yet", |c| c.why.as_str());
+        return (false, "ComponentsNotReady", format!("{name}: {why}"));
+    }
+    let agents = |node: &NodeFacts| {
+        let of =
+            |c: &&ComponentFacts| c.component == component::VIRT_HANDLER && c.node == node.name;
+        facts.components.iter().filter(of).any(|c| c.ready)
+    };
+    let able: Vec<&NodeFacts> = facts
+        .nodes
+        .iter()
+        .filter(|n| n.schedulable && agents(n))
+        .collect();
     if able.is_empty() {
         let message = format!(
-            "no node takes VMs yet ({} nodes, none with the label {SCHEDULABLE_LABEL}=true)",
-            facts.nodes.len()
+            "no node takes VMs yet ({} nodes, none with the label {SCHEDULABLE_LABEL}=true and a ready {})",
+            facts.nodes.len(),
+            component::VIRT_HANDLER
         );
         return (false, "NoNodes", message);
     }
@@ -149,68 +297,5 @@ fn findings(nodes: &[NodeFacts]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use api::vmruntime::VMRuntimeSpec;
-
-    fn facts(enabled: Option<bool>, use_emulation: Option<bool>, kvm: Option<bool>) -> Facts {
-        let spec = VMRuntimeSpec {
-            enabled,
-            use_emulation,
-            vm_image_format: None,
-        };
-        Facts {
-            runtime: Arc::new(VMRuntime::new("vmruntime", spec)),
-            nodes: vec![NodeFacts {
-                name: "n1".into(),
-                schedulable: true,
-                kvm,
-                finding: "3,000 times too slow".into(),
-            }],
-        }
-    }
-
-    fn condition(facts: &Facts, type_: &str) -> (String, String, String) {
-        let status = status(facts, Timestamp::UNIX_EPOCH);
-        let c = status.conditions.iter().find(|c| c.type_ == type_).unwrap();
-        (c.status.clone(), c.reason.clone(), c.message.clone())
-    }
-
-    #[test]
-    fn disabled_until_enabled() {
-        let off = facts(None, None, Some(true));
-        assert!(!status(&off, Timestamp::UNIX_EPOCH).ready);
-        assert_eq!(condition(&off, "Ready").1, "Disabled");
-        let on = facts(Some(true), None, Some(true));
-        assert!(status(&on, Timestamp::UNIX_EPOCH).ready);
-    }
-
-    #[test]
-    fn unset_emulation_follows_the_probe_and_says_what_it_found() {
-        let slow = condition(&facts(Some(true), None, Some(false)), "SoftwareEmulation");
-        assert_eq!((slow.0.as_str(), slow.1.as_str()), ("True", "KvmUnusable"));
-        assert!(slow.2.contains("n1: 3,000 times too slow"));
-        let fast = condition(&facts(Some(true), None, Some(true)), "SoftwareEmulation");
-        assert_eq!(fast.0, "False");
-    }
-
-    #[test]
-    fn a_format_that_cannot_be_honoured_is_said() {
-        let mut qcow2 = facts(Some(true), None, Some(true));
-        let mut runtime = (*qcow2.runtime).clone();
-        runtime.spec.vm_image_format = Some(VmImageFormat::Qcow2);
-        qcow2.runtime = Arc::new(runtime);
-        let found = status(&qcow2, Timestamp::UNIX_EPOCH);
-        assert_eq!(found.effective_vm_image_format, Some(VmImageFormat::Raw));
-        assert_eq!(condition(&qcow2, "ImageFormatHonoured").0, "False");
-    }
-
-    #[test]
-    fn demanded_hardware_that_is_not_there_is_not_ready() {
-        let never = facts(Some(true), Some(false), Some(false));
-        assert!(!status(&never, Timestamp::UNIX_EPOCH).ready);
-        let (_, reason, message) = condition(&never, "Ready");
-        assert_eq!(reason, "NoHardwareVirtualization");
-        assert!(message.contains("3,000 times too slow"));
-    }
-}
+#[path = "plan_tests.rs"]
+mod tests;

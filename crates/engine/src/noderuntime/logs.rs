@@ -1,7 +1,8 @@
-//! `kubectl logs`: what a Pod's process wrote.
+//! `kubectl logs`: what a Pod's process wrote, or a component of this process.
 
 use std::io::SeekFrom;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -70,17 +71,25 @@ pub async fn open(
     options: LogOptions,
 ) -> Result<impl Stream<Item = std::io::Result<Bytes>> + Send + use<>, LogError> {
     let path = path(&dir, container);
+    open_file(path, dir.path().to_owned(), container, options).await
+}
+
+/// Opens the log in a file that may be rotated: a follower goes on with the new file. The stream ends at
+/// its end, or when `lives` is gone.
+///
+/// # Errors
+/// [`LogError`], before anything is streamed.
+pub async fn open_file(
+    path: PathBuf,
+    lives: PathBuf,
+    container: &str,
+    options: LogOptions,
+) -> Result<impl Stream<Item = std::io::Result<Bytes>> + Send + use<>, LogError> {
     let read = |source| LogError::Read {
         container: container.to_owned(),
         source,
     };
-    // The console log lies in a directory of the workload's: never follow a link there.
-    let opened = tokio::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(&path)
-        .await;
-    let mut file = match opened {
+    let mut file = match open_plain(&path).await {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return Err(LogError::NotThere {
@@ -95,16 +104,27 @@ pub async fn open(
     }
     let state = State {
         file,
-        dir,
+        path,
+        lives,
         follow: options.follow,
         left: options.limit_bytes.unwrap_or(u64::MAX),
     };
     Ok(futures_util::stream::unfold(state, State::next))
 }
 
+/// The console log lies in a directory of the workload's: never follow a link there.
+async fn open_plain(path: &Path) -> std::io::Result<File> {
+    tokio::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+        .await
+}
+
 struct State {
     file: File,
-    dir: PodDir,
+    path: PathBuf,
+    lives: PathBuf,
     follow: bool,
     left: u64,
 }
@@ -118,8 +138,10 @@ impl State {
             }
             let mut buffer = vec![0; want];
             match self.file.read(&mut buffer).await {
-                Ok(0) if self.follow && self.dir.path().exists() => {
-                    tokio::time::sleep(POLL).await;
+                Ok(0) if self.follow && self.lives.exists() => {
+                    if !self.rotated().await {
+                        tokio::time::sleep(POLL).await;
+                    }
                 }
                 Ok(0) => return None,
                 Ok(n) => {
@@ -133,6 +155,23 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Goes on with the file that is there now, if it is another one. What was written between the last
+    /// read and the rotation is left out.
+    async fn rotated(&mut self) -> bool {
+        let Ok(now) = open_plain(&self.path).await else {
+            return false;
+        };
+        let id = |m: std::fs::Metadata| (m.dev(), m.ino());
+        let (Ok(new), Ok(old)) = (now.metadata().await, self.file.metadata().await) else {
+            return false;
+        };
+        if id(new) == id(old) {
+            return false;
+        }
+        self.file = now;
+        true
     }
 }
 

@@ -29,11 +29,14 @@
 //!   the workload.
 //! - Nothing is removed before every process of the Pod is gone.
 //!
+//! Mirror Pods ([`is_mirror`]) stand for what runs elsewhere: it leaves them to whoever made them.
+//!
 //! What it refuses, with a clear condition: foreign images, init containers, more than one process
 //! per Pod, and kinds of volumes other than claims, empty directories, ConfigMaps and Secrets.
 
 mod exits;
 pub mod logs;
+mod mirror;
 mod node;
 mod plan;
 mod record;
@@ -53,6 +56,7 @@ use kube::runtime::{Controller, watcher};
 use reconcile::Recorder;
 use tokio_util::sync::CancellationToken;
 
+pub use mirror::{CONFIG_HASH, CONFIG_MIRROR, CONFIG_SOURCE, is_mirror};
 pub use node::{NodeFacts, heartbeat, register};
 
 /// Name of the container that stands for the guest's serial console log. It has no process here.

@@ -71,7 +71,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    fn now(steps: impl Into<Vec<Step>>) -> Self {
+    pub(super) fn now(steps: impl Into<Vec<Step>>) -> Self {
         Self {
             steps: steps.into(),
             again: None,

@@ -16,7 +16,7 @@ use super::exits::Exits;
 use super::plan::{self, Facts, Step, Waiting};
 use super::record::{Ended, Main, Record};
 use super::volumes::{self, Resolved};
-use super::{Config, PodDir, sandbox, status};
+use super::{Config, PodDir, is_mirror, sandbox, status};
 
 pub(super) struct Pods {
     client: Client,
@@ -242,6 +242,9 @@ impl Reconciler for Pods {
     }
 
     fn plan(observed: &Observed, now: Timestamp) -> plan::Plan {
+        if is_mirror(&observed.pod) {
+            return plan::Plan::now([]);
+        }
         plan::decide(
             &Facts {
                 pod: &observed.pod,
@@ -257,6 +260,9 @@ impl Reconciler for Pods {
     }
 
     async fn apply(&self, observed: Observed, plan: plan::Plan) -> Result<Next, ReconcileError> {
+        if is_mirror(&observed.pod) {
+            return Ok(Next::Change);
+        }
         self.keep_watching(&observed)?;
         let pod = observed.pod.as_ref();
         let uid = pod.uid().unwrap_or_default();
