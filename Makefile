@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench images conformance
+.PHONY: help demo test lint bench fuzz images conformance
 
 target := $(or $(CARGO_TARGET_DIR),target)
 debug := $(target)/debug
@@ -29,11 +29,13 @@ test: ## everything CI runs but `lint`; ends with the number of tests that passe
 	  echo "test: installing cargo-nextest from crates.io"; \
 	  cargo install cargo-nextest --locked; }
 	@echo "test: building"
-	@cargo build --workspace --bins --tests
+	@cargo build --workspace --exclude ferrovirt-fuzz --bins --tests
 	@echo "test: checked-in schemas are those of k8s-openapi"
 	@$(debug)/xtask schemas --check
 	@scripts/conformance.sh $(debug)/ferrovirt
-	cargo nextest run --workspace
+	@echo "test: a few seconds of every fuzz target"
+	@$(debug)/xtask fuzz --seconds 5
+	cargo nextest run --workspace --exclude ferrovirt-fuzz
 
 lint: ## formatting, clippy without warnings, layer rules, sizes of files
 	@scripts/deps.sh build
@@ -43,11 +45,15 @@ lint: ## formatting, clippy without warnings, layer rules, sizes of files
 	cargo xtask size
 
 bench: ## measure against references in the same run; writes target/bench/*.json
-	@scripts/deps.sh build run
+	@scripts/deps.sh build run bench
 	@scripts/images.sh tiny
 	@echo "bench: building with optimization"
 	@cargo build --quiet --release --package ferrovirt --package ferrovirt-bench
 	@$(target)/release/ferrovirt-bench
+
+fuzz: ## a minute of every fuzz target, with coverage; FUZZ_SECONDS=N for more
+	@scripts/deps.sh build
+	@cargo xtask fuzz --seconds $(or $(FUZZ_SECONDS),60)
 
 conformance: ## replay the recorded answers of kube-apiserver, where ../shared has them
 	@scripts/deps.sh build run

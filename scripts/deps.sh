@@ -1,22 +1,24 @@
 #!/bin/bash
 # Installs the Debian packages a task needs, when they are missing, and says which.
 #
-# Usage: deps.sh [build] [run] [images] [debian] [test] [python]       (default: run)
-#   build   what compiling needs beside Rust: a C compiler and linker
+# Usage: deps.sh [build] [run] [images] [debian] [test] [bench] [python]       (default: run)
+#   build   what compiling needs beside Rust: compilers of C and C++, a linker
 #   run     QEMU and what the node uses: qemu-system-x86, nftables, iproute2, ...
 #   images  what builds the tiny guest
 #   debian  what builds the Debian guest, on top of `images`
 #   test    what the tests compare with: qemu-img, isoinfo; python3 for the conformance replay; etcd,
 #           the other store
+#   bench   what the benchmarks compare with: etcd
 #   python  what scripts/clients.sh needs
 # With everything present it makes no apt call and prints nothing.
 set -euo pipefail
 
 declare -A packages=(
-    [build]="gcc libc6-dev make"
+    [build]="gcc g++ libc6-dev make"
     [run]="qemu-system-x86 seabios iproute2 nftables e2fsprogs util-linux ca-certificates"
     [images]="qemu-utils mtools dosfstools syslinux syslinux-common cpio lz4 binutils e2fsprogs xz-utils"
     [debian]="mmdebstrap qemu-utils e2fsprogs"
+    [bench]="etcd-server"
     [python]="python3 python3-venv"
     [test]="qemu-utils genisoimage xz-utils zstd gzip python3 etcd-server util-linux"
 )

@@ -12,6 +12,7 @@ use tokio::sync::Barrier;
 
 use crate::client::{Connection, Server};
 use crate::durable::appends_per_second;
+use crate::etcd::puts_per_second;
 use crate::objects;
 use crate::plot::Line;
 use crate::proc::{cpu_time, memory};
@@ -26,7 +27,10 @@ const DURATION: Duration = Duration::from_secs(3);
 const SHORT: Duration = Duration::from_secs(1);
 const APPENDS: Duration = Duration::from_secs(1);
 const DURABLE: &str = "bare appends with fdatasync";
+const ETCD: &str = "etcd, bare puts, 32 clients";
 const DATA: usize = 200;
+/// What such an object takes in the store.
+const STORED: usize = 700;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Verb {
@@ -127,6 +131,11 @@ async fn appends(dir: &Path) -> Result<f64> {
         .context("appending panicked")?
 }
 
+/// The control plane is idle meanwhile.
+async fn etcd(dir: &Path) -> Result<f64> {
+    puts_per_second(dir, REFERENCE_CLIENTS, STORED, DURATION).await
+}
+
 pub(crate) async fn measure() -> Result<Report> {
     let options = Options {
         enable_runtime: false,
@@ -137,6 +146,7 @@ pub(crate) async fn measure() -> Result<Report> {
     let server = Server::of(&platform.dir().join("kc")).await?;
 
     let before = appends(platform.dir()).await?;
+    let etcd_before = etcd(platform.dir()).await?;
     let mut rows = Vec::new();
     let mut lines = Vec::new();
     let mut written = 0;
@@ -165,10 +175,15 @@ pub(crate) async fn measure() -> Result<Report> {
         lines.push(Line::new(name, curve));
     }
     let after = appends(platform.dir()).await?;
-    let reference = f64::midpoint(before, after);
+    let etcd_after = etcd(platform.dir()).await?;
+    let reference = f64::midpoint(etcd_before, etcd_after);
     for row in rows.iter_mut().filter(|row| row.unit == "/s") {
-        *row = row.clone().against(DURABLE, reference);
+        *row = row.clone().against(ETCD, reference);
     }
+    rows.push(
+        Row::new("the reference itself: etcd's puts", reference, "/s")
+            .against(DURABLE, f64::midpoint(before, after)),
+    );
     let loaded = memory(pid)?;
     rows.push(Row::new(
         format!("control plane after {written} objects, RSS"),
@@ -178,7 +193,11 @@ pub(crate) async fn measure() -> Result<Report> {
     Ok(Report {
         section: "api",
         rows,
-        details: json!({"appendsPerSecond": [before, after], "memory": loaded}),
+        details: json!({
+            "appendsPerSecond": [before, after],
+            "etcdPutsPerSecond": [etcd_before, etcd_after],
+            "memory": loaded,
+        }),
         plots: vec![crate::plot::Plot {
             name: "requests-by-clients",
             title: "Requests a second by number of clients (TLS, 200-byte objects)",

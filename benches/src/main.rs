@@ -3,7 +3,7 @@
 //! ```text
 //!  main ─► ready ─► vms ─► api ─► watch ─► scale ─► report ─► a table, target/bench/<section>.json, plots
 //!            │       │      │
-//!  reference: bare QEMU     appends made durable with fdatasync
+//!  reference: bare QEMU     appends made durable with fdatasync, etcd's puts
 //! ```
 //!
 //! Invariants:
@@ -14,6 +14,7 @@ mod api;
 mod bare;
 mod client;
 mod durable;
+mod etcd;
 mod objects;
 mod plot;
 mod proc;

@@ -5,6 +5,7 @@
 
 mod demo;
 mod deps;
+mod fuzz;
 mod schemas;
 mod size;
 mod sources;
@@ -19,6 +20,8 @@ const USAGE: &str = "usage: cargo xtask TASK
 tasks:
   demo                boot a real guest and show it (use `make demo`)
   deps                check who depends on whom
+  fuzz [--seconds N] [TARGET]
+                      run the fuzz targets with coverage, each for N seconds (default 60)
   size                check that no source file is too long
   schemas [--check]   generate the schemas of the built-in kinds (or check that they are current)";
 
@@ -38,11 +41,26 @@ fn task() -> Result<()> {
     match arguments[..] {
         ["demo"] => demo::run(top()?),
         ["deps"] => deps::run(top()?),
+        ["fuzz", ref options @ ..] => {
+            let (seconds, only) = match options {
+                [] => (60, None),
+                ["--seconds", seconds] => (number(seconds)?, None),
+                ["--seconds", seconds, only] => (number(seconds)?, Some(*only)),
+                [only] => (60, Some(*only)),
+                _ => bail!("{USAGE}"),
+            };
+            fuzz::run(top()?, seconds, only)
+        }
         ["size"] => size::run(top()?),
         ["schemas"] => schemas::run(schemas::Mode::Write),
         ["schemas", "--check"] => schemas::run(schemas::Mode::Check),
         _ => bail!("{USAGE}"),
     }
+}
+
+fn number(text: &str) -> Result<u32> {
+    text.parse()
+        .with_context(|| format!("{text:?} is not a number of seconds"))
 }
 
 /// The top of the repository.

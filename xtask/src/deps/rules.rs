@@ -172,6 +172,7 @@ pub(super) const PLACES: &[Place] = &[
     edge("testkit", "a whole platform for tests"),
     edge("tests", "end to end"),
     edge("bench", "measurements"),
+    edge("fuzz", "fuzz targets"),
     edge("xtask", "tasks of the repository"),
 ];
 

@@ -203,12 +203,10 @@ impl Requirement {
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let one = self.values.first().map_or("", String::as_str);
-        let list = || {
-            self.values
-                .iter()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-                .join(",")
+        // A list of nothing but the empty value needs its comma: `()` is a list without values.
+        let list = || match self.values.iter().map(String::as_str).collect::<Vec<_>>() {
+            values if values == [""] => ",".to_owned(),
+            values => values.join(","),
         };
         let key = &self.key;
         match self.operator {

@@ -144,6 +144,13 @@ fn label_selectors_complain_as_kube_does() {
 }
 
 #[test]
+fn the_empty_value_alone_survives_printing() {
+    let printed = parse("a in (,)").to_string();
+    assert_eq!(printed, "a in (,)");
+    assert_eq!(parse(&printed), parse("a in (,)"));
+}
+
+#[test]
 fn selectors_print_sorted_by_key() {
     assert_eq!(
         parse("z=1, !b ,a in (y,x), c notin (q),n>3,m!=2").to_string(),
