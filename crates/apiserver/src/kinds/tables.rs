@@ -71,6 +71,10 @@ endpointslices endpointslice EndpointSlice N g - - -
     Table { group: "events.k8s.io", version: "v1", lines: "
 events event Event N ce ev - -
 " },
+    Table { group: "flowcontrol.apiserver.k8s.io", version: "v1", lines: "
+flowschemas flowschema FlowSchema C sg - - -
+prioritylevelconfigurations prioritylevelconfiguration PriorityLevelConfiguration C sg - - -
+" },
     Table { group: "networking.k8s.io", version: "v1", lines: "
 ingressclasses ingressclass IngressClass C g - - -
 ingresses ingress Ingress N sg ing - -
