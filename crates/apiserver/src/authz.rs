@@ -37,8 +37,13 @@ impl Authorizer {
 
     /// 403 unless the user may do this.
     pub(crate) fn check(&self, attributes: &Attributes<'_>) -> Result<(), ApiError> {
-        if self.index.load().authorize(attributes).allowed() {
-            return Ok(());
+        self.decide(attributes).map(|_| ())
+    }
+
+    /// Why the user may do this; 403 when nothing says so.
+    pub(crate) fn decide(&self, attributes: &Attributes<'_>) -> Result<String, ApiError> {
+        if let ::authz::Decision::Allow { reason } = self.index.load().authorize(attributes) {
+            return Ok(reason);
         }
         let resource = if attributes.is_resource {
             GroupResource::new(attributes.group, attributes.resource)

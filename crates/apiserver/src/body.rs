@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -14,6 +15,11 @@ use tokio::sync::mpsc;
 use apimachinery::status::ApiError;
 
 use crate::limits;
+
+mod frames;
+
+pub use frames::Frames;
+pub(crate) use frames::{FrameSender, Stalled};
 
 /// An error of a transport.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -28,6 +34,24 @@ pub enum ResponseBody {
     Full(Option<Bytes>),
     /// Chunks as they come; ends when the sender is dropped, fails when it sends an error.
     Stream(mpsc::Receiver<io::Result<Bytes>>),
+    /// Frames of a watch, bounded by number and bytes.
+    #[doc(hidden)]
+    Frames(Frames),
+    /// Another body, and what is to be dropped when it ends or its client goes.
+    #[doc(hidden)]
+    Held(Box<Held>),
+}
+
+/// See [`ResponseBody::Held`].
+pub struct Held {
+    body: ResponseBody,
+    _until: Box<dyn Send + Sync>,
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.body.fmt(f)
+    }
 }
 
 impl ResponseBody {
@@ -35,6 +59,20 @@ impl ResponseBody {
     #[must_use]
     pub fn empty() -> Self {
         ResponseBody::Full(None)
+    }
+
+    /// The same body; `until` is dropped when it ends or its client goes.
+    pub(crate) fn holding(self, until: impl Send + Sync + 'static) -> Self {
+        ResponseBody::Held(Box::new(Held {
+            body: self,
+            _until: Box::new(until),
+        }))
+    }
+
+    /// A body of frames, with the sender to write to, which waits at most `patience` for the reader.
+    pub(crate) fn frames(patience: Duration) -> (FrameSender, Self) {
+        let (sender, body) = frames::channel(patience);
+        (sender, ResponseBody::Frames(body))
     }
 
     /// A body that is written while it is read, with the sender to write to.
@@ -64,11 +102,19 @@ impl Body for ResponseBody {
             ResponseBody::Stream(receiver) => receiver
                 .poll_recv(cx)
                 .map(|item| item.map(|r| r.map(Frame::data))),
+            ResponseBody::Frames(frames) => frames
+                .poll_next(cx)
+                .map(|item| item.map(|r| r.map(Frame::data))),
+            ResponseBody::Held(held) => Pin::new(&mut held.body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, ResponseBody::Full(None))
+        match self {
+            ResponseBody::Full(data) => data.is_none(),
+            ResponseBody::Held(held) => held.body.is_end_stream(),
+            ResponseBody::Stream(_) | ResponseBody::Frames(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -76,7 +122,8 @@ impl Body for ResponseBody {
             ResponseBody::Full(data) => {
                 SizeHint::with_exact(data.as_ref().map_or(0, |d| d.len() as u64))
             }
-            ResponseBody::Stream(_) => SizeHint::default(),
+            ResponseBody::Held(held) => held.body.size_hint(),
+            ResponseBody::Stream(_) | ResponseBody::Frames(_) => SizeHint::default(),
         }
     }
 }
@@ -84,6 +131,18 @@ impl Body for ResponseBody {
 /// An empty request body.
 pub(crate) fn empty_request() -> RequestBody {
     http_body_util::Empty::new()
+        .map_err(|e: Infallible| match e {})
+        .boxed_unsync()
+}
+
+/// What is said of a body above the limit.
+pub(crate) fn too_large() -> ApiError {
+    ApiError::too_large(format!("limit is {}", limits::MAX_BODY))
+}
+
+/// A request body that is there already.
+pub(crate) fn full_request(bytes: Bytes) -> RequestBody {
+    http_body_util::Full::new(bytes)
         .map_err(|e: Infallible| match e {})
         .boxed_unsync()
 }
@@ -97,9 +156,7 @@ pub(crate) async fn read(body: RequestBody) -> Result<Bytes, ApiError> {
             "the request body did not arrive in time",
         )),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(e)) if e.is::<http_body_util::LengthLimitError>() => Err(ApiError::too_large(
-            format!("limit is {}", limits::MAX_BODY),
-        )),
+        Ok(Err(e)) if e.is::<http_body_util::LengthLimitError>() => Err(too_large()),
         Ok(Err(e)) => Err(ApiError::bad_request(format!(
             "reading the request body: {e}"
         ))),

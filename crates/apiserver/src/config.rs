@@ -8,6 +8,7 @@ use ::authz::User;
 use pki::ServiceAccountKeys;
 use store::Store;
 
+use crate::audit::{AuditLog, AuditPolicy};
 use crate::oidc::Issuer;
 use crate::strategy::StrategyRegistration;
 use crate::subresource::SubresourceRegistration;
@@ -65,6 +66,14 @@ pub struct Config {
     pub product: String,
     /// How values are kept secret in the store; in plain when there is none.
     pub encryption: Option<Encryption>,
+    /// What is logged of requests, and where; nothing when there is none.
+    pub audit: Option<(AuditPolicy, AuditLog)>,
+    /// How long a watcher may read nothing while there is something to read, before its watch is ended.
+    pub watch_stall: Duration,
+    /// Seats that the priority levels of clients share: requests that are answered at the same time, a wide list
+    /// counting for several. kube-apiserver's `--max-requests-inflight` and `--max-mutating-requests-inflight`
+    /// together.
+    pub seats: u32,
     /// Whether to create default namespaces and RBAC policy when they are missing.
     pub bootstrap: bool,
 }
@@ -85,6 +94,9 @@ impl Config {
             service_cidr: "10.96.0.0/12".to_owned(),
             product: format!("ferrovirt-{}", env!("CARGO_PKG_VERSION")),
             encryption: None,
+            audit: None,
+            watch_stall: crate::limits::WATCH_STALL,
+            seats: crate::limits::SEATS,
             bootstrap: true,
         }
     }

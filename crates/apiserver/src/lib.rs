@@ -4,8 +4,8 @@
 //! TLS listener ── listener::serve ─┐
 //! in-process kube::Client ─────────┤  tower::Service<http::Request<B>>
 //!                                  ▼
-//!   panic recovery → request info → authentication → impersonation → authorization → limits
-//!                                  ▼ dispatch (the body is read only here)
+//!   panic recovery → request info → authentication → audit → impersonation → authorization → priority and fairness
+//!                                  ▼ dispatch (the body is read only after authorization, before a seat is taken)
 //!   health, version, metrics │ discovery, OpenAPI │ reviews │ subresources │ generic registry ─► store
 //! ```
 //!
@@ -39,6 +39,7 @@
 
 mod admission;
 mod apiservices;
+mod audit;
 mod authn;
 mod authz;
 mod body;
@@ -47,6 +48,7 @@ mod config;
 mod crd;
 mod decode;
 mod discovery;
+mod flow;
 mod health;
 mod https;
 mod kinds;
@@ -54,6 +56,7 @@ mod limits;
 mod listener;
 mod metrics;
 mod negotiate;
+mod observed_store;
 mod oidc;
 mod policies;
 mod protobuf;
@@ -72,6 +75,7 @@ mod tls_client;
 mod token;
 mod websocket;
 
+pub use self::audit::{AuditLog, AuditLogOptions, AuditMode, AuditPolicy, PolicyError};
 pub use self::body::{RequestBody, ResponseBody};
 pub use self::config::{Config, Encryption, StaticToken, parse_token_file};
 pub use self::kinds::Kind;

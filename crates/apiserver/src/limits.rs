@@ -18,10 +18,42 @@ pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Open connections.
 pub(crate) const MAX_CONNECTIONS: usize = 4096;
-/// Requests in flight, long-running ones not counted.
-pub(crate) const MAX_IN_FLIGHT: usize = 400;
-/// How long a request waits for a place before it is sent away with 429.
-pub(crate) const QUEUE_WAIT: Duration = Duration::from_secs(5);
+/// Seats of all priority levels together when none are configured, as kube-apiserver's 400 reading and 200 mutating
+/// requests.
+pub(crate) const SEATS: u32 = 600;
+/// Seats of callers in this process, beside those of clients.
+pub(crate) const IN_PROCESS_SEATS: u32 = 256;
+/// How long a request waits for its seats before it is sent away with 429 (as kube-apiserver, a quarter of its
+/// request timeout).
+pub(crate) const QUEUE_WAIT: Duration = Duration::from_secs(15);
+/// Requests that wait for seats, in all queues.
+pub(crate) const MAX_QUEUED: usize = 10_000;
+/// Priority levels and flow schemas that are taken up; further ones are as if they were not there.
+pub(crate) const MAX_LEVELS: usize = 64;
+/// See [`MAX_LEVELS`].
+pub(crate) const MAX_FLOW_SCHEMAS: usize = 512;
+/// Seats of the widest request, and objects that a list reads for each.
+pub(crate) const MAX_WIDTH: u32 = 10;
+/// See [`MAX_WIDTH`].
+pub(crate) const OBJECTS_PER_SEAT: u64 = 100;
+/// Bodies of requests that are received or held at once, and their bytes.
+pub(crate) const MAX_BODIES: usize = 4096;
+/// See [`MAX_BODIES`].
+pub(crate) const MAX_BODY_BYTES: usize = 128 * 1024 * 1024;
+/// Of one user.
+pub(crate) const MAX_BODIES_PER_USER: usize = 512;
+/// Of one user.
+pub(crate) const MAX_BODY_BYTES_PER_USER: usize = 32 * 1024 * 1024;
+/// How long a request waits for room for its body.
+pub(crate) const INTAKE_WAIT: Duration = Duration::from_secs(5);
+/// Users whose use is remembered before those without any are forgotten.
+pub(crate) const FORGET_USERS_AT: usize = 1024;
+/// Watches of all users.
+pub(crate) const MAX_WATCHES: usize = 16_384;
+/// Combinations of labels that are counted by themselves.
+pub(crate) const MAX_SERIES: usize = 4096;
+/// How often stored objects are counted.
+pub(crate) const COUNT_EVERY: Duration = Duration::from_secs(30);
 /// Watches of one user.
 pub(crate) const MAX_WATCHES_PER_USER: usize = 4096;
 /// Deepest nesting of a body.
@@ -42,7 +74,42 @@ pub(crate) const BOOKMARK_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
 /// Frames that may wait for a slow watcher before the store's own window counts.
 pub(crate) const WATCH_BUFFER: usize = 64;
+/// Bytes of frames that may wait for a slow watcher; a single frame may be larger.
+pub(crate) const WATCH_BUFFER_BYTES: usize = 256 * 1024;
+/// How long a watcher may read nothing while there is something to read.
+pub(crate) const WATCH_STALL: Duration = Duration::from_secs(30);
+/// How long a connection may take nothing of what is written to it.
+pub(crate) const WRITE_STALL: Duration = Duration::from_secs(90);
+/// Requests that one HTTP/2 connection may have open.
+pub(crate) const MAX_STREAMS: u32 = 250;
+/// Streams reset by their client that are not noticed by the server yet, before the connection ends (CVE-2023-44487).
+pub(crate) const MAX_RESET_STREAMS: usize = 20;
+/// Bytes of bodies that a client may send ahead on a stream and on a connection.
+pub(crate) const STREAM_WINDOW: u32 = 128 * 1024;
+/// See [`STREAM_WINDOW`].
+pub(crate) const CONNECTION_WINDOW: u32 = 512 * 1024;
+/// Bytes of an answer that wait in the transport of a stream.
+pub(crate) const SEND_BUFFER: usize = 64 * 1024;
+/// Connections of one peer that is not this host.
+pub(crate) const MAX_CONNECTIONS_PER_PEER: usize = 1024;
 /// Duration of a watch whose client named none: from this to twice this.
 pub(crate) const WATCH_TIMEOUT: Duration = Duration::from_secs(1800);
 /// Answers above this size are compressed when the client accepts gzip.
 pub(crate) const GZIP_THRESHOLD: usize = 128 * 1024;
+/// Audit events that wait to be written, and their bytes.
+pub(crate) const AUDIT_QUEUE: usize = 10_000;
+/// See [`AUDIT_QUEUE`].
+pub(crate) const AUDIT_QUEUE_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of an audit event; a larger one goes without its objects (kube-apiserver's
+/// `--audit-log-truncate-max-event-size`).
+pub(crate) const AUDIT_EVENT: usize = 10 * 1024 * 1024;
+/// Annotations of an audit event, and bytes of one.
+pub(crate) const MAX_ANNOTATIONS: usize = 256;
+/// See [`MAX_ANNOTATIONS`].
+pub(crate) const MAX_ANNOTATION: usize = 16 * 1024;
+/// Characters of a User-Agent, and addresses of proxies, in an audit event.
+pub(crate) const MAX_USER_AGENT: usize = 1024;
+/// See [`MAX_USER_AGENT`].
+pub(crate) const MAX_SOURCE_IPS: usize = 16;
+/// Characters of an Audit-Id that a client chose.
+pub(crate) const MAX_AUDIT_ID: usize = 64;

@@ -1,6 +1,14 @@
 //! The TLS accept loop: HTTP/1.1 with upgrades and HTTP/2 on one port.
+//!
+//! ```text
+//! accept ─ bounded in all, and by peer ─► TCP ─► StallGuard ─► TLS, 10 s ─► HTTP/1.1: head in 30 s
+//!                                                                        └► HTTP/2: streams, resets, windows bounded
+//! ```
+//! Every connection costs a bounded amount: heads, windows and send buffers have bounds, and a peer that takes nothing
+//! of what is written to it is cut.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http_body_util::BodyExt as _;
@@ -17,6 +25,23 @@ use tokio_util::task::TaskTracker;
 use crate::authn::{CertificateUser, authenticated};
 use crate::limits;
 use crate::server::ApiServer;
+
+mod peers;
+mod stall;
+
+use self::peers::Peers;
+use self::stall::{Patience, StallGuard};
+
+/// The connection that a request came on.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// Who is at its other end.
+    pub peer: SocketAddr,
+    /// Whether it may wait for its peer for ever.
+    pub patience: Patience,
+    /// Cuts it.
+    pub cut: CancellationToken,
+}
 
 /// How long connections may take to end after the shutdown began.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
@@ -36,15 +61,16 @@ pub async fn serve(
 ) -> io::Result<()> {
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let slots = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
+    let peers = Peers::default();
     let connections = TaskTracker::new();
     loop {
         let slot = tokio::select! {
             slot = Arc::clone(&slots).acquire_owned() => slot.map_err(io::Error::other)?,
             () = shutdown.cancelled() => break,
         };
-        let stream = tokio::select! {
+        let (stream, address) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(e) if is_transient(&e) => {
                     tracing::warn!(error = %e, "accepting a connection");
                     // Out of descriptors: the connection stays in the queue, and the next attempt fails at once.
@@ -55,10 +81,14 @@ pub async fn serve(
             },
             () = shutdown.cancelled() => break,
         };
+        let Some(place) = peers.enter(address.ip()) else {
+            tracing::debug!(%address, "a peer has too many connections; this one is closed");
+            continue;
+        };
         let (server, acceptor, shutdown) = (server.clone(), acceptor.clone(), shutdown.clone());
         connections.spawn(async move {
-            let _slot = slot;
-            if let Err(e) = connection(server, acceptor, stream, shutdown).await {
+            let _places = (slot, place);
+            if let Err(e) = connection(server, acceptor, stream, address, shutdown).await {
                 tracing::debug!(error = %e, "a connection ended early");
             }
         });
@@ -89,9 +119,12 @@ async fn connection(
     server: ApiServer,
     acceptor: TlsAcceptor,
     stream: TcpStream,
+    address: SocketAddr,
     shutdown: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
+    let patience = Patience::default();
+    let stream = StallGuard::new(stream, patience.clone());
     let stream = tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
     let user = match stream
         .get_ref()
@@ -109,13 +142,21 @@ async fn connection(
         }
         None => None,
     };
+    let cut = CancellationToken::new();
+    let link = Arc::new(Link {
+        peer: address,
+        patience,
+        cut: cut.clone(),
+    });
     let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
         let server = server.clone();
         // The transport alone says who is at the other end.
         request.extensions_mut().remove::<::authz::User>();
+        let extensions = request.extensions_mut();
         if let Some(user) = &user {
-            request.extensions_mut().insert(user.clone());
+            extensions.insert(user.clone());
         }
+        extensions.insert(Arc::clone(&link));
         async move {
             let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
             Ok::<_, std::convert::Infallible>(server.handle(request).await)
@@ -130,13 +171,19 @@ async fn connection(
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(1000)
+        .max_concurrent_streams(limits::MAX_STREAMS)
+        .max_pending_accept_reset_streams(limits::MAX_RESET_STREAMS)
         .max_header_list_size(u32::try_from(limits::MAX_HEADERS).unwrap_or(u32::MAX))
-        .keep_alive_interval(std::time::Duration::from_secs(30));
+        .initial_stream_window_size(limits::STREAM_WINDOW)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW)
+        .max_send_buf_size(limits::SEND_BUFFER)
+        .keep_alive_interval(std::time::Duration::from_secs(30))
+        .keep_alive_timeout(std::time::Duration::from_secs(20));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
         done = connection.as_mut() => done,
+        () = cut.cancelled() => Err("its client does not read".into()),
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

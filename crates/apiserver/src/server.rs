@@ -1,42 +1,43 @@
 //! The server: one value, cheap to clone, that answers requests from any transport.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use ::authz::User;
 use apimachinery::status::ApiError;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use http::Request;
 use http_body_util::BodyExt as _;
 use store::StoreError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
 use crate::authn::Authenticator;
 use crate::authz::Authorizer;
 use crate::body::{BoxError, RequestBody, ResponseBody};
 use crate::config::Config;
 use crate::discovery::OpenApi;
+use crate::flow::{Gate, Intake, Watches};
+use crate::health::Health;
 use crate::kinds::{KindSet, builtin};
 use crate::metrics::Metrics;
-use crate::negotiate::Accept;
+use crate::observed_store::ObservedStore;
 use crate::policies::Policies;
 use crate::registry::codec::LoadError;
 use crate::registry::{CaughtUp, Reader, Registry, Strategies};
 use crate::subresource::{Response, SubresourceRegistration};
-use crate::{bootstrap, crd, limits, respond, strategies};
+use crate::{bootstrap, crd, strategies};
 
 mod connect;
+mod counted;
 mod dispatch;
 mod impersonate;
+mod priority;
 mod resources;
 
 /// Why a server could not be started.
@@ -81,8 +82,13 @@ pub(crate) struct Inner {
     pub keys: Arc<pki::ServiceAccountKeys>,
     pub issuer: String,
     pub audience: String,
-    in_flight: Semaphore,
-    watches: Mutex<HashMap<String, Weak<Semaphore>>>,
+    pub flow: Arc<Gate>,
+    pub flow_at: Arc<CaughtUp>,
+    pub intake: Intake,
+    pub watches: Watches,
+    pub health: Health,
+    pub audit: Option<Arc<Audit>>,
+    ending: AtomicBool,
     pub stop: CancellationToken,
 }
 
@@ -106,8 +112,12 @@ impl ApiServer {
                 .or_default()
                 .push(registration.strategy);
         }
+        let store = ObservedStore::new(config.store);
         let registry = Arc::new(Registry {
-            store: config.store,
+            store_stats: Arc::clone(&store.stats),
+            store: Arc::new(store),
+            slow_watches: AtomicU64::new(0),
+            watch_stall: config.watch_stall,
             kinds: ArcSwap::from_pointee(KindSet::new(builtin())),
             authorizer: Authorizer::default(),
             policies: Policies::default(),
@@ -131,6 +141,17 @@ impl ApiServer {
         Policies::start(Arc::clone(&registry), stop.clone()).await?;
         crd::start(Arc::clone(&registry), stop.clone()).await?;
         crate::admission::Webhooks::start(Arc::clone(&registry), stop.clone()).await?;
+        let flow = Gate::new(config.seats);
+        let flow_at = Arc::new(CaughtUp::default());
+        crate::flow::start(
+            Arc::clone(&registry),
+            Arc::clone(&flow),
+            Arc::clone(&flow_at),
+            config.bootstrap,
+            stop.clone(),
+        )
+        .await?;
+        crate::registry::count_objects(Arc::clone(&registry), stop.clone());
         if config.bootstrap {
             crate::admission::ensure_accounts(&registry).await;
             crate::apiservices::start(Arc::clone(&registry), stop.clone());
@@ -153,8 +174,15 @@ impl ApiServer {
             keys: config.service_account_keys,
             issuer: config.issuer,
             audience: config.audience,
-            in_flight: Semaphore::new(limits::MAX_IN_FLIGHT),
-            watches: Mutex::default(),
+            flow,
+            flow_at,
+            intake: Intake::default(),
+            watches: Watches::default(),
+            health: Health::default(),
+            audit: config
+                .audit
+                .map(|(policy, log)| Arc::new(Audit::new(policy, log))),
+            ending: AtomicBool::new(false),
             stop,
         };
         Ok(ApiServer {
@@ -177,6 +205,11 @@ impl ApiServer {
         Reader(Arc::clone(&self.inner.registry))
     }
 
+    /// Tells `/readyz` that this server is about to end, so that no new clients are sent to it.
+    pub fn prepare_to_stop(&self) {
+        self.inner.ending.store(true, Relaxed);
+    }
+
     /// Ends watches and background tasks. Requests that still come are answered as long as the store lives.
     pub fn stop(&self) {
         self.inner.stop.cancel();
@@ -189,55 +222,14 @@ impl ApiServer {
         request: Request<RequestBody>,
     ) -> Pin<Box<dyn Future<Output = Response> + Send>> {
         let inner = Arc::clone(&self.inner);
-        Box::pin(async move {
-            let started = Instant::now();
-            let (verb, response) = match AssertUnwindSafe(dispatch::route(&inner, request))
-                .catch_unwind()
-                .await
-            {
-                Ok(answer) => answer,
-                Err(_) => {
-                    let error =
-                        ApiError::internal("the request made the server panic; see its log");
-                    ("panic", respond::error(&error, Accept::default()))
-                }
-            };
-            inner
-                .metrics
-                .record(verb, response.status().as_u16(), started.elapsed());
-            response
-        })
+        Box::pin(async move { dispatch::route(&inner, request).await })
     }
 }
 
 impl Inner {
-    /// A place among the requests in flight, or 429.
-    pub(crate) async fn enter(&self) -> Result<tokio::sync::SemaphorePermit<'_>, ApiError> {
-        let place = tokio::time::timeout(limits::QUEUE_WAIT, self.in_flight.acquire()).await;
-        match place {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(ApiError::too_many_requests(
-                "Too many requests, please try again later.",
-                1,
-            )),
-        }
-    }
-
-    /// A place among the watches of a user, or 429.
-    pub(crate) fn enter_watch(&self, user: &User) -> Result<OwnedSemaphorePermit, ApiError> {
-        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        let slots = match watches.get(&user.name).and_then(Weak::upgrade) {
-            Some(slots) => slots,
-            None => {
-                watches.retain(|_, slots| slots.strong_count() > 0);
-                let slots = Arc::new(Semaphore::new(limits::MAX_WATCHES_PER_USER));
-                watches.insert(user.name.clone(), Arc::downgrade(&slots));
-                slots
-            }
-        };
-        slots
-            .try_acquire_owned()
-            .map_err(|_| ApiError::too_many_requests("too many watches of this user", 5))
+    /// Whether the server has stopped or is about to.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Relaxed) || self.stop.is_cancelled()
     }
 }
 

@@ -20,6 +20,7 @@ mod data_dir;
 mod kubeconfig;
 mod oidc_options;
 mod platform;
+mod request_options;
 mod sealing_options;
 mod subresources;
 mod up;

@@ -37,6 +37,7 @@ use tracing::{error, info, warn};
 use crate::components::{self, Component, Needs, Place};
 use crate::data_dir::{self, DataDir};
 use crate::oidc_options::OidcOptions;
+use crate::request_options::RequestOptions;
 use crate::sealing_options::SealingOptions;
 use crate::{admission, kubeconfig, platform, subresources};
 
@@ -80,6 +81,8 @@ pub(crate) struct UpOptions {
     oidc: OidcOptions,
     #[command(flatten)]
     sealing: SealingOptions,
+    #[command(flatten)]
+    requests: RequestOptions,
 }
 
 /// Runs the platform until it is told to stop.
@@ -153,6 +156,7 @@ async fn up(options: UpOptions, logs: ComponentLogs, started: Instant) -> anyhow
         config.static_tokens = apiserver::parse_token_file(&text)
             .map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
     }
+    let audit_log = options.requests.apply(&mut config)?;
     let server = ApiServer::new(config)
         .await
         .context("starting the API server")?;
@@ -198,6 +202,7 @@ async fn up(options: UpOptions, logs: ComponentLogs, started: Instant) -> anyhow
             ended.context("the API server's listener panicked")?.context("accepting connections")?;
         }
     }
+    server.prepare_to_stop();
     controllers.cancel();
     tasks.close();
     if tokio::time::timeout(STOP, tasks.wait()).await.is_err() {
@@ -207,6 +212,11 @@ async fn up(options: UpOptions, logs: ComponentLogs, started: Instant) -> anyhow
     server.stop();
     if !serving.is_finished() {
         let _ = tokio::time::timeout(STOP, serving).await;
+    }
+    if let Some(log) = audit_log
+        && tokio::time::timeout(STOP, log.flush()).await.is_err()
+    {
+        warn!("the last events of the audit log are not written");
     }
     Ok(())
 }

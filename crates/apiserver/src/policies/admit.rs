@@ -9,6 +9,7 @@ use cel::policy::matching::Request;
 use cel::policy::{Action, Binding, FailurePolicy, Inputs, ParamRef, Policy, Refusal};
 use serde_json::{Value, json};
 
+use crate::audit;
 use crate::registry::Call;
 use crate::strategy::Operation;
 
@@ -138,7 +139,7 @@ async fn ask(
         };
         let verdict = policy.evaluate(&inputs, &mut budget);
         for (key, value) in &verdict.annotations {
-            tracing::info!(target: "audit", annotation = %key, %value, resource = call.kind.plural(), "admission policy");
+            audit::annotate(format!("{}/{key}", policy.name), value);
         }
         refusals.extend(verdict.refusals);
     }
@@ -198,6 +199,14 @@ async fn parameters(
     Ok(Ok(objects))
 }
 
+fn action_name(action: &Action) -> &'static str {
+    match action {
+        Action::Deny => "Deny",
+        Action::Warn => "Warn",
+        Action::Audit => "Audit",
+    }
+}
+
 /// Does with refusals what the binding says.
 fn enforce(
     call: &Call<'_>,
@@ -210,7 +219,14 @@ fn enforce(
     for refusal in refusals {
         let message = &refusal.message;
         if binding.actions.contains(&Action::Audit) {
-            tracing::info!(target: "audit", %policy, binding = %bound, resource = call.kind.plural(), name, %message, "a validation of an admission policy failed");
+            let failure = json!([{
+                "message": message, "policy": policy, "binding": bound,
+                "validationActions": binding.actions.iter().map(action_name).collect::<Vec<_>>(),
+            }]);
+            audit::annotate(
+                "validation.policy.admission.k8s.io/validation_failure",
+                failure.to_string(),
+            );
         }
         if binding.actions.contains(&Action::Warn) {
             call.warn(format!(

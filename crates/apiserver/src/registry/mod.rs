@@ -9,6 +9,7 @@
 //! know), the schema, and the strategies of the resource.
 
 mod call;
+mod census;
 mod change;
 mod checks;
 pub(crate) mod codec;
@@ -33,6 +34,7 @@ mod watch_frames;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use apimachinery::status::ApiError;
@@ -44,11 +46,13 @@ use crate::admission::Webhooks;
 use crate::authz::Authorizer;
 use crate::kinds::{Kind, KindSet};
 use crate::limits;
+use crate::observed_store::StoreStats;
 use crate::policies::Policies;
 use crate::sealing::Sealing;
 use crate::strategy::Strategy;
 
 pub(crate) use call::Call;
+pub(crate) use census::start as count_objects;
 pub(crate) use create::create;
 pub(crate) use delete::{delete, delete_collection, purge};
 pub(crate) use delete_options::DeleteOptions;
@@ -60,7 +64,7 @@ pub(crate) use read::{get, get_json};
 pub use reader::Reader;
 pub(crate) use scale::{scale_get, scale_patch, scale_update};
 pub(crate) use update::{replace, update_with};
-pub(crate) use watch::{WatchRequest, watch};
+pub(crate) use watch::{Abort, WatchRequest, watch};
 
 /// Strategies by group and resource.
 pub(crate) type Strategies = HashMap<(String, String), Vec<Arc<dyn Strategy>>>;
@@ -68,6 +72,12 @@ pub(crate) type Strategies = HashMap<(String, String), Vec<Arc<dyn Strategy>>>;
 /// What all operations share.
 pub(crate) struct Registry {
     pub store: Arc<dyn Store>,
+    /// What is known of the store's work.
+    pub store_stats: Arc<StoreStats>,
+    /// Watches that were ended because their clients did not read.
+    pub slow_watches: AtomicU64,
+    /// How long a watcher may read nothing.
+    pub watch_stall: Duration,
     pub kinds: ArcSwap<KindSet>,
     pub authorizer: Authorizer,
     pub policies: Policies,
@@ -123,6 +133,11 @@ impl CaughtUp {
             *at = (*at).max(revision.0);
             newer
         });
+    }
+
+    /// The revision up to which everything is taken up.
+    pub(crate) fn at(&self) -> u64 {
+        *self.0.borrow()
     }
 
     /// Tells of every advance.

@@ -8,25 +8,31 @@
 //! ```
 //! The task that feeds the body ends when the client goes, the time is up, the server stops, or the store says
 //! that the watcher is too slow; the last gives an ERROR event with 410, and clients list again.
+//!
+//! A client that does not read costs [`limits::WATCH_BUFFER_BYTES`] and what it has not seen of the initial state (as
+//! references to stored objects), for [`limits::WATCH_STALL`]; then its watch ends, and its connection too when the
+//! stream alone cannot be ended.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use apimachinery::field::{FieldError, FieldPath};
 use apimachinery::gvk::GroupKind;
 use apimachinery::status::ApiError;
 use bytes::Bytes;
-use store::{ListRequest, Revision, StoreError, WatchItem};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use store::{Entry, ListRequest, Revision, StoreError, WatchItem};
 use tokio_util::sync::CancellationToken;
 
 use super::list::{revision_parameter, too_large_revision};
 use super::selection::Selection;
 use super::watch_frames::Frames;
 use super::{Registry, store_error, wait_for_revision};
-use crate::body::ResponseBody;
+use crate::body::{FrameSender, ResponseBody, Stalled};
+use crate::flow::WatchPlace;
 use crate::kinds::Kind;
 use crate::limits;
+use crate::metrics::Series;
 use crate::negotiate::Accept;
 use crate::request::Query;
 
@@ -39,7 +45,21 @@ pub(crate) struct WatchRequest<'a> {
     pub query: &'a Query,
     pub accept: Accept,
     pub stop: CancellationToken,
-    pub permit: OwnedSemaphorePermit,
+    /// Counts events.
+    pub series: Arc<Series>,
+    /// Held as long as the watch lasts.
+    pub place: WatchPlace,
+    /// Ends the connection of a client that does not read.
+    pub abort: Option<Abort>,
+}
+
+/// What can be done about a connection whose client does not read.
+#[derive(Clone, Debug)]
+pub(crate) struct Abort {
+    /// Cuts the connection.
+    pub cut: CancellationToken,
+    /// Whether other requests share the connection: then the stream is ended first.
+    pub shared: bool,
 }
 
 struct Start {
@@ -130,9 +150,9 @@ pub(crate) async fn watch(
         name => kind.key(request.namespace, name),
     };
     let exact_key = (!request.name.is_empty()).then(|| prefix.clone());
-    let (sender, body) = ResponseBody::channel(limits::WATCH_BUFFER);
+    let (sender, body) = ResponseBody::frames(registry.watch_stall);
 
-    let mut first = Vec::new();
+    let mut first = First::default();
     let after = if let Some(after) = start.after {
         let current = registry.store.revision().await.map_err(store_error)?;
         if current < after {
@@ -157,15 +177,21 @@ pub(crate) async fn watch(
                 .list(ListRequest::prefix(prefix.clone()))
                 .await
                 .map_err(store_error)?;
-            for entry in &listing.entries {
-                if exact_key.as_ref().is_none_or(|key| *key == *entry.key)
-                    && let Some(frame) = frames.added(entry)?
-                {
-                    first.push(frame);
-                }
-            }
             if start.mark_initial {
-                first.push(frames.bookmark(listing.revision, true));
+                first.mark = Some(listing.revision);
+            }
+            first.entries = listing.entries.into_iter();
+            // What the buffer holds anyway is made at once: what cannot be read is an error of the request then.
+            let mut room = limits::WATCH_BUFFER_BYTES;
+            while room > 0
+                && let Some(entry) = first.entries.next()
+            {
+                if exact_key.as_ref().is_none_or(|key| *key == *entry.key)
+                    && let Some(frame) = frames.added(&entry)?
+                {
+                    room = room.saturating_sub(frame.len());
+                    first.made.push(frame);
+                }
             }
             listing.revision
         } else {
@@ -175,6 +201,7 @@ pub(crate) async fn watch(
     let mut feed = Feed {
         frames,
         sender,
+        series: request.series,
         bookmarks: start.bookmarks,
         sent: after,
         exact_key,
@@ -184,19 +211,26 @@ pub(crate) async fn watch(
     match registry.store.watch(&prefix, after).await {
         Ok(events) => {
             let stop = request.stop;
-            let permit = request.permit;
+            let (place, abort) = (request.place, request.abort);
+            let registry = Arc::clone(registry);
             tokio::spawn(async move {
-                let _permit = permit;
-                tokio::select! {
-                    () = feed.run(first, events) => {}
-                    () = feed_ends(stop, start.timeout) => {}
+                let _place = place;
+                let _open = Open::new(Arc::clone(&feed.series));
+                let end = tokio::select! {
+                    end = feed.run(first, events) => end,
+                    () = feed_ends(stop, start.timeout) => End::Done,
+                };
+                if matches!(end, End::Stalled) {
+                    registry.slow_watches.fetch_add(1, Relaxed);
+                    feed.give_up(abort, registry.watch_stall).await;
                 }
             });
         }
         Err(StoreError::Compacted { oldest }) => {
             let error = ApiError::too_old_resource_version(after.0, oldest.0);
             let frame = feed.frames.error(&error);
-            feed.send(frame).await;
+            // It fits: nothing was sent before.
+            let _ = feed.send(frame).await;
         }
         Err(e) => return Err(store_error(e)),
     }
@@ -210,9 +244,53 @@ async fn feed_ends(stop: CancellationToken, timeout: Duration) {
     }
 }
 
+/// What a watch begins with. Beyond a bufferful, objects become frames one by one: a client that does not read costs
+/// no copy of them.
+#[derive(Default)]
+struct First {
+    made: Vec<Bytes>,
+    entries: std::vec::IntoIter<Entry>,
+    /// The revision of the bookmark at their end.
+    mark: Option<Revision>,
+}
+
+/// Counts an open watch.
+struct Open(Arc<Series>);
+
+impl Open {
+    fn new(series: Arc<Series>) -> Self {
+        series.open.fetch_add(1, Relaxed);
+        Open(series)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Why a watch is over.
+enum End {
+    /// It was answered to its end, or the client is gone.
+    Done,
+    /// The client does not read.
+    Stalled,
+}
+
+impl From<Stalled> for End {
+    fn from(stalled: Stalled) -> Self {
+        match stalled {
+            Stalled::Gone => End::Done,
+            Stalled::Full => End::Stalled,
+        }
+    }
+}
+
 struct Feed {
     frames: Frames,
-    sender: mpsc::Sender<std::io::Result<Bytes>>,
+    sender: FrameSender,
+    series: Arc<Series>,
     bookmarks: bool,
     /// Newest revision that the client knows of.
     sent: Revision,
@@ -222,16 +300,42 @@ struct Feed {
 }
 
 impl Feed {
-    /// False when the client is gone.
-    async fn send(&mut self, frame: Bytes) -> bool {
-        self.sender.send(Ok(frame)).await.is_ok()
+    async fn send(&mut self, frame: Bytes) -> Result<(), Stalled> {
+        let bytes = frame.len() as u64;
+        self.sender.send(frame).await?;
+        self.series.events.fetch_add(1, Relaxed);
+        self.series.event_bytes.fetch_add(bytes, Relaxed);
+        Ok(())
     }
 
-    async fn run(&mut self, first: Vec<Bytes>, mut events: store::Watch) {
-        for frame in first {
-            if !self.send(frame).await {
-                return;
+    fn concerns(&self, key: &str) -> bool {
+        self.exact_key.as_ref().is_none_or(|exact| **exact == *key)
+    }
+
+    async fn run(&mut self, first: First, events: store::Watch) -> End {
+        match self.follow(first, events).await {
+            Ok(()) => End::Done,
+            Err(stalled) => stalled.into(),
+        }
+    }
+
+    async fn follow(&mut self, first: First, mut events: store::Watch) -> Result<(), Stalled> {
+        for frame in first.made {
+            self.send(frame).await?;
+        }
+        for entry in first.entries {
+            if !self.concerns(&entry.key) {
+                continue;
             }
+            match self.frames.added(&entry) {
+                Ok(Some(frame)) => self.send(frame).await?,
+                Ok(None) => {}
+                Err(e) => return self.send(self.frames.error(&e)).await,
+            }
+        }
+        if let Some(revision) = first.mark {
+            let frame = self.frames.bookmark(revision, true);
+            self.send(frame).await?;
         }
         let mut bookmarked = tokio::time::Instant::now();
         let mut reached = self.sent;
@@ -239,39 +343,27 @@ impl Feed {
         loop {
             let item = tokio::select! {
                 item = events.next() => item,
-                () = self.sender.closed() => return,
+                () = self.sender.closed() => return Ok(()),
                 () = tokio::time::sleep_until(self.farewell), if !parted => {
                     parted = true;
                     self.sent = self.sent.max(reached);
                     let frame = self.frames.bookmark(self.sent, false);
-                    if !self.send(frame).await {
-                        return;
-                    }
+                    self.send(frame).await?;
                     continue;
                 }
             };
             match item {
                 Ok(WatchItem::Event(event)) => {
-                    if self
-                        .exact_key
-                        .as_ref()
-                        .is_some_and(|key| **key != *event.key)
-                    {
+                    if !self.concerns(&event.key) {
                         continue;
                     }
                     match self.frames.event(&event) {
                         Ok(Some(frame)) => {
                             self.sent = event.revision;
-                            if !self.send(frame).await {
-                                return;
-                            }
+                            self.send(frame).await?;
                         }
                         Ok(None) => {}
-                        Err(e) => {
-                            let frame = self.frames.error(&e);
-                            self.send(frame).await;
-                            return;
-                        }
+                        Err(e) => return self.send(self.frames.error(&e)).await,
                     }
                 }
                 Ok(WatchItem::Progress(revision)) => {
@@ -281,20 +373,36 @@ impl Feed {
                         bookmarked = tokio::time::Instant::now();
                         self.sent = revision;
                         let frame = self.frames.bookmark(revision, false);
-                        if !self.send(frame).await {
-                            return;
-                        }
+                        self.send(frame).await?;
                     }
                 }
-                Err(store::WatchError::Closed) => return,
+                Err(store::WatchError::Closed) => return Ok(()),
                 Err(_) => {
                     let error =
                         ApiError::expired("too old resource version: the watcher was too slow");
                     let frame = self.frames.error(&error);
-                    self.send(frame).await;
-                    return;
+                    return self.send(frame).await;
                 }
             }
         }
+    }
+
+    /// Ends the stream of a client that does not read. The transport may not notice while it waits for the client; so
+    /// a connection with nothing else on it is cut at once, another when the stream is still there after a while.
+    async fn give_up(&mut self, abort: Option<Abort>, patience: Duration) {
+        tracing::info!(
+            resource = self.series.resource,
+            "a watch is ended: its client does not read"
+        );
+        self.sender.fail();
+        let Some(abort) = abort else { return };
+        if abort.shared
+            && tokio::time::timeout(patience, self.sender.closed())
+                .await
+                .is_ok()
+        {
+            return;
+        }
+        abort.cut.cancel();
     }
 }

@@ -10,6 +10,7 @@ use super::dispatch::Routed;
 use super::{Inner, connect};
 use crate::body::{self, RequestBody};
 use crate::decode::{self, Decoded};
+use crate::flow::Watches;
 use crate::kinds::Kind;
 use crate::negotiate::{Accept, Format, View};
 use crate::registry::{self, Call, DeleteOptions, Listed, PatchType, WatchRequest, WriteOptions};
@@ -50,7 +51,6 @@ pub(super) async fn serve(
     if routed.info.verb == "watch" {
         return watch(inner, kind, routed).await;
     }
-    let _place = inner.enter().await?;
     if kind.behaviour.is_virtual {
         return virtual_kind(inner, kind, routed, body).await;
     }
@@ -94,7 +94,11 @@ async fn watch(
     if !routed.info.subresource.is_empty() {
         return Err(ApiError::method_not_allowed());
     }
-    let permit = inner.enter_watch(&routed.user)?;
+    let place = if routed.in_process {
+        Watches::in_process()
+    } else {
+        inner.watches.enter(&routed.user.name)?
+    };
     let request = WatchRequest {
         kind: Arc::clone(kind),
         namespace: if kind.namespaced {
@@ -106,7 +110,9 @@ async fn watch(
         query: &routed.info.query,
         accept: routed.accept,
         stop: inner.stop.clone(),
-        permit,
+        series: Arc::clone(&routed.series),
+        place,
+        abort: routed.abort.clone(),
     };
     let body = registry::watch(&inner.registry, request).await?;
     let mut response = http::Response::new(body);

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use crate::admission::ConfigurationStrategy;
 use crate::apiservices;
 use crate::crd::CrdStrategy;
+use crate::flow::strategy as flow_strategy;
 use crate::registry::Strategies;
 use crate::strategy::Strategy;
 
@@ -36,6 +37,7 @@ pub(crate) fn builtin(service_cidr: &str) -> Result<Strategies, String> {
     let range = address::Range::parse(service_cidr)?;
     let rbac = "rbac.authorization.k8s.io";
     let admission = "admissionregistration.k8s.io";
+    let flow = "flowcontrol.apiserver.k8s.io";
     let list: Vec<(&str, &str, Arc<dyn Strategy>)> = vec![
         ("", "namespaces", Arc::new(namespace::Namespace)),
         ("", "pods", Arc::new(pod::Pod)),
@@ -72,6 +74,12 @@ pub(crate) fn builtin(service_cidr: &str) -> Result<Strategies, String> {
             "storage.k8s.io",
             "storageclasses",
             Arc::new(small::StorageClass),
+        ),
+        (flow, "flowschemas", Arc::new(flow_strategy::FlowSchemas)),
+        (
+            flow,
+            "prioritylevelconfigurations",
+            Arc::new(flow_strategy::Levels),
         ),
         (
             admission,

@@ -2,15 +2,20 @@
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod audit;
 mod auth;
 mod client;
 mod connect;
 mod crds;
 mod discovery;
 mod extension;
+mod fairness;
 mod harness;
+mod health;
 mod kubectl;
 mod oidc;
 mod requests;
 mod rules;
 mod sealing;
+mod slow_watchers;
+mod wire;

@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::config::Webhook;
 use self::matching::Target;
+use crate::audit;
+use crate::metrics::{Outcome, WebhookCalls};
 use crate::registry::codec::{self, LoadError};
 use crate::registry::{Call, CaughtUp, Registry, complete_again};
 use crate::strategy::Operation;
@@ -48,6 +50,7 @@ pub(crate) struct Webhooks {
     lists: ArcSwap<Lists>,
     pub caught_up: CaughtUp,
     client: client::Client,
+    pub calls: WebhookCalls,
 }
 
 type Objects = BTreeMap<Arc<str>, Value>;
@@ -221,20 +224,42 @@ async fn hits(
 async fn ask(
     call: &Call<'_>,
     hit: &Hit,
+    ty: &'static str,
     operation: Operation,
     object: Option<&Value>,
     old: Option<&Value>,
 ) -> Result<Option<review::Answer>, ApiError> {
     let webhook = &hit.webhook;
     let (uid, body) = review::request(call, &hit.version, operation, object, old);
+    let began = std::time::Instant::now();
     let answer = match call.registry.webhooks.client.post(webhook, body).await {
         Ok(bytes) => review::answer(&bytes, &uid),
         Err(e) => Err(e.to_string()),
     };
+    let denied = answer.as_ref().ok().and_then(|a| a.denied.as_ref());
+    let outcome = Outcome {
+        code: match (&answer, denied) {
+            (Ok(_), None) => 200,
+            (Ok(_), Some(status)) => review::denial(&webhook.name, status).code(),
+            (Err(_), _) => 500,
+        },
+        rejected: denied.is_some() || (answer.is_err() && !webhook.ignore_failure),
+        failed: answer.is_err(),
+    };
+    let operation = match operation {
+        Operation::Create => "CREATE",
+        Operation::Update => "UPDATE",
+        Operation::Delete => "DELETE",
+    };
+    let calls = &call.registry.webhooks.calls;
+    calls.record(&webhook.name, ty, operation, began.elapsed(), outcome);
     match answer {
         Ok(answer) => {
             for warning in &answer.warnings {
                 call.warn(warning.clone());
+            }
+            for (key, value) in &answer.annotations {
+                audit::annotate(format!("{}/{key}", webhook.name), value);
             }
             if let Some(status) = &answer.denied {
                 return Err(review::denial(&webhook.name, status));
@@ -286,7 +311,7 @@ pub(super) async fn mutate(
                 continue;
             };
             asked.push(index);
-            let Some(answer) = ask(call, &hit, operation, Some(object), old).await? else {
+            let Some(answer) = ask(call, &hit, "admit", operation, Some(object), old).await? else {
                 continue;
             };
             let Some(patch) = answer.patch else {
@@ -363,7 +388,7 @@ pub(super) async fn validate(
     }
     let answers = found
         .iter()
-        .map(|hit| ask(call, hit, operation, object, old));
+        .map(|hit| ask(call, hit, "validating", operation, object, old));
     for answer in futures_util::future::join_all(answers).await {
         answer?;
     }

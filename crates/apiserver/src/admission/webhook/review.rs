@@ -16,6 +16,8 @@ pub(super) struct Answer {
     /// A JSON patch.
     pub patch: Option<Value>,
     pub warnings: Vec<String>,
+    /// For the audit log; names are the webhook's own.
+    pub annotations: Vec<(String, String)>,
 }
 
 /// Longest warning and number of warnings that are passed on.
@@ -122,6 +124,11 @@ pub(super) fn answer(bytes: &[u8], uid: &str) -> Result<Answer, String> {
         answer
             .warnings
             .push(text.chars().take(MAX_WARNING).collect());
+    }
+    let annotations = response["auditAnnotations"].as_object();
+    for (key, value) in annotations.into_iter().flatten().take(MAX_WARNINGS) {
+        let value = value.as_str().unwrap_or_default();
+        answer.annotations.push((key.clone(), value.to_owned()));
     }
     if response["allowed"] != true {
         answer.denied = Some(response["status"].clone());
