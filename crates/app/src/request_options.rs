@@ -70,3 +70,86 @@ impl RequestOptions {
         Ok(Some(log))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        requests: RequestOptions,
+    }
+
+    fn config(dir: &std::path::Path) -> Config {
+        let store = store::log::LogStore::open(dir.join("store"), store::log::Options::default());
+        let keys = pki::ServiceAccountKeys::load_or_create(dir.join("pki"));
+        Config::new(Arc::new(store.unwrap()), Arc::new(keys.unwrap()))
+    }
+
+    #[test]
+    fn a_policy_needs_a_log_and_a_log_a_policy() {
+        for alone in [
+            ["up", "--audit-log-path", "-"],
+            ["up", "--audit-policy-file", "p"],
+        ] {
+            let error = Command::try_parse_from(alone).unwrap_err().to_string();
+            assert!(error.contains("--audit-"), "{error}");
+        }
+        let mode = [
+            "up",
+            "--audit-policy-file",
+            "p",
+            "--audit-log-path",
+            "-",
+            "--audit-log-mode",
+            "loud",
+        ];
+        let error = Command::try_parse_from(mode).unwrap_err().to_string();
+        assert!(
+            error.contains("must be blocking, blocking-strict or batch"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_wrong_policy_is_named_with_its_rule() {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = dir.path().join("policy.yaml");
+        std::fs::write(
+            &policy,
+            "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Loud}]\n",
+        )
+        .unwrap();
+        let arguments = |policy: &std::path::Path| {
+            let log = dir.path().join("audit.log");
+            let text = |path: &std::path::Path| path.display().to_string();
+            [
+                "up".to_owned(),
+                "--audit-policy-file".to_owned(),
+                text(policy),
+                "--audit-log-path".to_owned(),
+                text(&log),
+            ]
+        };
+        let mut config = config(dir.path());
+        let options = Command::parse_from(arguments(&policy)).requests;
+        let error = format!("{:#}", options.apply(&mut config).unwrap_err());
+        assert!(
+            error.contains("policy.yaml") && error.contains("rules[0].level"),
+            "{error}"
+        );
+        std::fs::write(
+            &policy,
+            "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n",
+        )
+        .unwrap();
+        assert!(options.apply(&mut config).unwrap().is_some());
+        assert!(config.audit.is_some());
+        assert_eq!(config.seats, 600);
+    }
+}

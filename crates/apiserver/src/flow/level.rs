@@ -62,8 +62,12 @@ impl Level {
     pub(crate) fn limits(&self, seats: u32, all: u64) -> LevelLimits {
         let whole = u64::from(seats);
         let clamp = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-        // A level without shares has one seat all the same: its requests are answered one by one.
-        let nominal = clamp((whole * self.shares).div_ceil(all.max(1))).max(1);
+        // A level without shares has one seat all the same: its requests are answered one by one. An exempt one needs
+        // none.
+        let nominal = match self.exempt {
+            true => 0,
+            false => clamp((whole * self.shares).div_ceil(all.max(1))).max(1),
+        };
         let percent = |p: u64| (u64::from(nominal) * p).div_ceil(100);
         let lent = u32::try_from(percent(self.lendable)).unwrap_or(nominal);
         LevelLimits {

@@ -136,3 +136,52 @@ impl WebhookCalls {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_and_failures_are_told_apart() {
+        let calls = WebhookCalls::default();
+        let took = Duration::from_millis(3);
+        let outcome = |code, rejected, failed| Outcome {
+            code,
+            rejected,
+            failed,
+        };
+        calls.record(
+            "a.example.com",
+            "validating",
+            "CREATE",
+            took,
+            outcome(200, false, false),
+        );
+        calls.record(
+            "a.example.com",
+            "validating",
+            "CREATE",
+            took,
+            outcome(403, true, false),
+        );
+        calls.record(
+            "a.example.com",
+            "validating",
+            "CREATE",
+            took,
+            outcome(500, false, true),
+        );
+        let mut page = Page::default();
+        calls.render(&mut page);
+        let text = page.into_text();
+        let of = r#"name="a.example.com",type="validating",operation="CREATE""#;
+        for line in [
+            format!("apiserver_admission_webhook_admission_duration_seconds_count{{{of}}} 3"),
+            format!("apiserver_admission_webhook_request_total{{{of},code=\"403\",rejected=\"true\"}} 1"),
+            format!("apiserver_admission_webhook_rejection_count{{{of},error_type=\"no_error\",rejection_code=\"403\"}} 1"),
+            r#"apiserver_admission_webhook_fail_open_count{name="a.example.com",type="validating"} 1"#.to_owned(),
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line} is not in {text}");
+        }
+    }
+}

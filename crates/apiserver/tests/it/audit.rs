@@ -1,8 +1,14 @@
 //! The audit log of real requests.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use ferrovirt_apiserver::{AuditLog, AuditLogOptions, AuditMode, AuditPolicy};
+use apimachinery::status::ApiError;
+use async_trait::async_trait;
+use ferrovirt_apiserver::{
+    AuditLog, AuditLogOptions, AuditMode, AuditPolicy, Response, Subresource,
+    SubresourceRegistration, SubresourceRequest,
+};
 use http::Method;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -23,6 +29,16 @@ rules:
 - {level: Metadata}
 "#;
 
+/// A subresource with a bug.
+struct Broken;
+
+#[async_trait]
+impl Subresource for Broken {
+    async fn call(&self, request: SubresourceRequest) -> Result<Response, ApiError> {
+        panic!("asked for {}", request.info.name)
+    }
+}
+
 async fn server(path: &Path, mode: AuditMode) -> Server {
     let options = AuditLogOptions {
         path: path.to_owned(),
@@ -31,8 +47,20 @@ async fn server(path: &Path, mode: AuditMode) -> Server {
         max_backups: 0,
     };
     let log = AuditLog::open(&options).unwrap();
-    wire::server_with(|config| config.audit = Some((AuditPolicy::parse(POLICY).unwrap(), log)))
-        .await
+    wire::server_with(|config| {
+        config.audit = Some((AuditPolicy::parse(POLICY).unwrap(), log));
+        config.subresources.push(SubresourceRegistration {
+            group: "subresources.example.com".to_owned(),
+            versions: vec!["v1".to_owned()],
+            resource: "machines".to_owned(),
+            subresource: "broken".to_owned(),
+            namespaced: true,
+            kind: "Broken".to_owned(),
+            verbs: vec!["get".to_owned()],
+            handler: Arc::new(Broken),
+        });
+    })
+    .await
 }
 
 fn events(path: &Path) -> Vec<Value> {
@@ -196,6 +224,15 @@ async fn requests_are_logged_as_the_policy_says() {
     assert_eq!(
         (&event["responseStatus"]["code"], &event["user"]),
         (&json!(401), &json!({"username": ""}))
+    );
+
+    // A bug of ours: said as such, and the connection goes on.
+    let broken = "/apis/subresources.example.com/v1/namespaces/default/machines/m/broken";
+    assert_eq!(client.get(broken).await.0, 500);
+    let event = events(&path).pop().unwrap();
+    assert_eq!(
+        (&event["stage"], &event["responseStatus"]["code"]),
+        (&json!("Panic"), &json!(500))
     );
 
     // A watch: started when it begins, complete when it is over.
