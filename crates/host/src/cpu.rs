@@ -76,6 +76,40 @@ fn parse(text: &str) -> CpuFacts {
     facts
 }
 
+/// Flags that each microarchitecture level adds to the one below (x86-64 psABI, 3.1.1), in Linux's names.
+const LEVELS: [&[&str]; 3] = [
+    &[
+        "cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3",
+    ],
+    &[
+        "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave",
+    ],
+    &["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"],
+];
+
+impl CpuFacts {
+    /// The microarchitecture level: 1 for x86-64 without more, up to 4 for x86-64-v4.
+    #[must_use]
+    pub fn level(&self) -> u8 {
+        let reached = LEVELS
+            .iter()
+            .take_while(|flags| self.flags_missing(flags).is_empty());
+        1 + u8::try_from(reached.count()).unwrap_or(0)
+    }
+
+    /// Flags that are missing for the next level.
+    #[must_use]
+    pub fn missing_for_next_level(&self) -> Vec<&'static str> {
+        let next = LEVELS.get(usize::from(self.level() - 1));
+        next.map_or_else(Vec::new, |flags| self.flags_missing(flags))
+    }
+
+    fn flags_missing(&self, flags: &[&'static str]) -> Vec<&'static str> {
+        let has = |f: &&&str| !self.flags.contains(**f);
+        flags.iter().filter(has).copied().collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +122,27 @@ mod tests {
         let facts = parse(text);
         assert_eq!((facts.count, facts.sockets, facts.model), (2, 1, 85));
         assert!(facts.hypervisor && facts.flags.contains("vmx"));
+    }
+
+    #[test]
+    fn levels_are_those_of_the_psabi() {
+        let with = |levels: usize| CpuFacts {
+            flags: LEVELS[..levels]
+                .concat()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            ..CpuFacts::default()
+        };
+        for levels in 0..=3 {
+            assert_eq!(usize::from(with(levels).level()), levels + 1);
+        }
+        assert!(with(3).missing_for_next_level().is_empty());
+        // A higher level without a lower one does not count.
+        let mut odd = with(3);
+        odd.flags.remove("popcnt");
+        assert_eq!(odd.level(), 1);
+        assert_eq!(odd.missing_for_next_level(), ["popcnt"]);
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //! the same loop on the host:
 //!
 //! ```text
-//!  open /dev/kvm ─> VM, vCPU, 64 KiB memory ─> loop in ring 0 ─> exceptions (#UD) ─> ring 3 and back ─> verdict
-//!        │                  │                        └───────────────┴──────────────────┘
+//!  open /dev/kvm ─> VM, vCPU, 64 KiB memory ─> loop in ring 0 ─> exceptions (#UD) ─> ring 3 and back ─> timer ─> verdict
+//!        │                  │                        └───────────────┴──────────────────┴─────────────┘
 //!   NoDevice, NotPermitted  Refused           a watchdog signals the vCPU's thread at the deadline
 //! ```
 //!
@@ -77,6 +77,9 @@ pub struct Measured {
     pub exceptions_per_ms: Option<f64>,
     /// System calls from ring 3 and back per millisecond, in the guest.
     pub ring_trips_per_ms: Option<f64>,
+    /// Interrupts of a timer that fires ten times per millisecond, taken by a halted guest per millisecond.
+    #[serde(default)]
+    pub timer_interrupts_per_ms: Option<f64>,
 }
 
 impl Measured {

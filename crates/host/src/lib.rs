@@ -3,7 +3,7 @@
 //! | module | what it does | who uses it |
 //! |---|---|---|
 //! | [`kvm`] | runs guest code against a clock and says whether KVM is worth using | node agent, preflight |
-//! | [`cpu`], [`memory`] | facts of the machine | node agent |
+//! | [`cpu`], [`memory`], [`clock`], [`storage`], [`kernel`] | facts of the machine, found by trying | node agent, preflight |
 //! | [`cgroup`] | a group per Pod on v1, hybrid and v2 hosts alike | node runtime |
 //! | [`netns`] | network namespaces with a name that outlive every process | node runtime |
 //! | [`spawn`] | starts a confined process | node runtime, launcher |
@@ -17,7 +17,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
 
 pub mod cgroup;
+pub mod clock;
 pub mod cpu;
+pub mod kernel;
 pub mod kvm;
 pub mod limits;
 pub mod memory;
@@ -25,3 +27,4 @@ pub mod netns;
 pub mod process;
 pub mod sandbox;
 pub mod spawn;
+pub mod storage;

@@ -70,6 +70,24 @@ pub fn confine(keep: &Keep) -> Result<Enforcement, SandboxError> {
     })
 }
 
+/// Version of the kernel's Landlock interface; nothing where it has none, or it is off.
+#[must_use]
+#[allow(unsafe_code, reason = "the crate landlock does not tell the version")]
+pub fn landlock_abi() -> Option<u32> {
+    /// `LANDLOCK_CREATE_RULESET_VERSION` (linux/landlock.h).
+    const VERSION: libc::c_int = 1;
+    // SAFETY: with this flag the call takes no attributes and answers with a number.
+    let version = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<libc::c_void>(),
+            0_usize,
+            VERSION,
+        )
+    };
+    u32::try_from(version).ok().filter(|v| *v > 0)
+}
+
 /// What almost every program reads: its libraries and their data.
 #[must_use]
 pub fn system_files() -> Vec<PathBuf> {

@@ -222,6 +222,23 @@ pub fn die_with_parent(command: &mut tokio::process::Command) {
     }
 }
 
+/// Has the kernel kill the calling process when the thread that started it ends: for probes, which must not outlive
+/// the one who asks. `parent` is the starter's pid; when it has ended before, so does this process.
+///
+/// # Errors
+/// When the kernel refuses, or the parent is gone.
+pub fn end_with(parent: u32) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    let now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
+    if now.is_some_and(|now| u32::try_from(now) == Ok(parent)) {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::NotFound,
+        "the parent has ended",
+    ))
+}
+
 fn failed_step(failures: &mut PipeReader) -> Step {
     let mut step = [0];
     match failures.read(&mut step) {

@@ -10,6 +10,7 @@ pub(super) const GET_SUPPORTED_CPUID: Ioctl = 0xc008_ae05;
 pub(super) const CREATE_VCPU: Ioctl = 0xae41;
 pub(super) const SET_USER_MEMORY_REGION: Ioctl = 0x4020_ae46;
 pub(super) const SET_TSS_ADDR: Ioctl = 0xae47;
+pub(super) const CREATE_IRQCHIP: Ioctl = 0xae60;
 pub(super) const RUN: Ioctl = 0xae80;
 pub(super) const SET_REGS: Ioctl = 0x4090_ae82;
 pub(super) const GET_SREGS: Ioctl = 0x8138_ae83;

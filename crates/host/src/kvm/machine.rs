@@ -13,12 +13,14 @@ use std::time::Instant;
 use libc::{Ioctl, c_ulong, c_void};
 
 use super::guest::{self, Stage};
+use super::verdict::is_hopeless;
 use super::{KvmError, Measured, abi};
 
 /// Iterations of the first, shortest loop; one tenth of a millisecond's work even on a slow processor.
 const FIRST_LOOP: u64 = 10_000;
 const LAST_LOOP: u64 = 1_000_000;
 const TRAPS: u64 = 100;
+const TICKS: u64 = 10;
 /// Repeated, and the best kept: a busy host makes single measurements worthless.
 const TRIES: u32 = 3;
 const MEASURABLE_US: u128 = 200;
@@ -39,9 +41,31 @@ pub(super) fn measure(deadline: Instant, measured: &mut Measured) -> Result<(), 
         }
         count *= 10;
     }
+    if is_hopeless(measured) {
+        // What follows would only take longer.
+        return Ok(());
+    }
     measured.exceptions_per_ms = Some(best(|| machine.run(guest::EXCEPTIONS, TRAPS), TRAPS)?);
     measured.ring_trips_per_ms = Some(best(|| machine.run(guest::RING_TRIPS, TRAPS), TRAPS)?);
+    measured.timer_interrupts_per_ms = Some(best(|| machine.run(guest::TIMER, TICKS), TICKS)?);
     Ok(())
+}
+
+/// A stage, and whether it ended as it should.
+#[cfg(test)]
+type Outcome = (Stage, Result<(), KvmError>);
+
+/// Lets the guest do a little of each stage, however slowly.
+#[cfg(test)]
+pub(super) fn try_all(deadline: Instant) -> Result<[Outcome; 4], KvmError> {
+    let mut machine = Machine::new(deadline, &mut Measured::default())?;
+    let stages = [
+        guest::LOOP,
+        guest::EXCEPTIONS,
+        guest::TIMER,
+        guest::RING_TRIPS,
+    ];
+    Ok(stages.map(|stage| (stage, machine.run(stage, TICKS))))
 }
 
 /// Events per millisecond in the best of some tries.
@@ -189,6 +213,8 @@ impl Machine {
             "KVM_SET_USER_MEMORY_REGION",
         )?;
 
+        // With interrupt controllers in the kernel, as QEMU has them; before the first virtual CPU.
+        call(&vm, abi::CREATE_IRQCHIP, 0, "KVM_CREATE_IRQCHIP")?;
         let vcpu = created(call(&vm, abi::CREATE_VCPU, 0, "KVM_CREATE_VCPU")?);
         let mut cpuid = Box::new(abi::Cpuid2 {
             nent: abi::CPUID_ENTRIES as u32,

@@ -10,13 +10,25 @@ const PLAUSIBLE_SLOWDOWN: f64 = 16.0;
 /// A twentieth of that speed is still bearable.
 const PLAUSIBLE_TRAPS_PER_MS: f64 = 50.0;
 
+/// A timer of the guest fires every 100 microseconds. Waking a halted virtual CPU takes some dozens of them, under
+/// another hypervisor some hundreds, on a busy host a few thousands.
+const PLAUSIBLE_TIMER_PER_MS: f64 = 0.2;
+
+/// Whether what was measured settles the verdict already.
+pub(super) fn is_hopeless(measured: &Measured) -> bool {
+    measured
+        .slowdown()
+        .is_some_and(|slowdown| slowdown > PLAUSIBLE_SLOWDOWN)
+}
+
 /// Judges measurements, and the failure that ended them if one did.
 #[must_use]
 pub fn judge(measured: &Measured, failure: Option<&KvmError>) -> (KvmReason, String) {
     if let Some(slowdown) = measured.slowdown().filter(|s| *s > PLAUSIBLE_SLOWDOWN) {
         let message = format!(
             "/dev/kvm opens, but runs guest kernel code {slowdown:.0} times slower than this processor: the host \
-             only imitates hardware virtualization, and guest kernels would not finish booting. Enable nested \
+             only imitates hardware virtualization, interpreting a guest's kernel instruction by instruction, and \
+             guest kernels would not finish booting. Enable nested \
              virtualization on the machine that hosts this one, or use emulation (useEmulation: true)."
         );
         return (KvmReason::TooSlow, message);
@@ -25,11 +37,24 @@ pub fn judge(measured: &Measured, failure: Option<&KvmError>) -> (KvmReason, Str
         return failed(error);
     }
     let traps = [
-        ("exceptions", measured.exceptions_per_ms),
-        ("system calls", measured.ring_trips_per_ms),
+        (
+            "exceptions",
+            measured.exceptions_per_ms,
+            PLAUSIBLE_TRAPS_PER_MS,
+        ),
+        (
+            "system calls",
+            measured.ring_trips_per_ms,
+            PLAUSIBLE_TRAPS_PER_MS,
+        ),
+        (
+            "timer interrupts",
+            measured.timer_interrupts_per_ms,
+            PLAUSIBLE_TIMER_PER_MS,
+        ),
     ];
-    for (what, per_ms) in traps {
-        if let Some(per_ms) = per_ms.filter(|rate| *rate < PLAUSIBLE_TRAPS_PER_MS) {
+    for (what, per_ms, plausible) in traps {
+        if let Some(per_ms) = per_ms.filter(|rate| *rate < plausible) {
             let message = format!(
                 "/dev/kvm opens, but a guest gets only {per_ms:.1} {what} per millisecond done: the host only \
                  imitates hardware virtualization. Enable nested virtualization on the machine that hosts this one, \
