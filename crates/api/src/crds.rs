@@ -4,12 +4,15 @@
 //! original has none, no defaults that would change stored objects (those are admission's), no formats that
 //! only Rust knows. `crates/api/crds/*.yaml` shows the result, and a test keeps it so.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON,
+};
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
 use crate::cdi::DataVolume;
 use crate::kubevirt::{VirtualMachine, VirtualMachineInstance};
+use crate::preflight::VMRuntimePreflightCheck;
 use crate::vmruntime::VMRuntime;
 
 /// Label of everything that belongs to the platform.
@@ -19,11 +22,28 @@ const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "ferrovirt");
 pub fn crds() -> Vec<CustomResourceDefinition> {
     [
         tuned(VMRuntime::crd(), Nulls::InSpec),
+        with_optional_spec(tuned(VMRuntimePreflightCheck::crd(), Nulls::Nowhere)),
         tuned(DataVolume::crd(), Nulls::Nowhere),
         tuned(VirtualMachine::crd(), Nulls::Nowhere),
         tuned(VirtualMachineInstance::crd(), Nulls::Nowhere),
     ]
     .into()
+}
+
+/// A manifest need not have a spec when there is nothing to specify (G-35); the stored object has one.
+fn with_optional_spec(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        let schema = version.schema.as_mut();
+        let Some(schema) = schema.and_then(|s| s.open_api_v3_schema.as_mut()) else {
+            continue;
+        };
+        schema.required = None;
+        let spec = schema.properties.iter_mut().flatten();
+        for (_, part) in spec.filter(|(name, _)| *name == "spec") {
+            part.default = Some(JSON(json!({})));
+        }
+    }
+    crd
 }
 
 /// Where an explicit `null` is a value of its own.

@@ -35,6 +35,8 @@ const MAX_DEPTH: usize = 64;
 pub enum Kind {
     /// `vmruntimes.vm.cluster.gke.io`
     VMRuntime,
+    /// `vmruntimepreflightchecks.vm.cluster.gke.io`
+    VMRuntimePreflightCheck,
     /// `datavolumes.cdi.kubevirt.io`
     DataVolume,
     /// `virtualmachines.kubevirt.io`
@@ -45,8 +47,9 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::VMRuntime,
+        Self::VMRuntimePreflightCheck,
         Self::DataVolume,
         Self::VirtualMachine,
         Self::VirtualMachineInstance,
@@ -56,6 +59,7 @@ impl Kind {
     pub fn group_resource(self) -> (&'static str, &'static str) {
         match self {
             Self::VMRuntime => (crate::vmruntime::GROUP, "vmruntimes"),
+            Self::VMRuntimePreflightCheck => (crate::vmruntime::GROUP, crate::preflight::PLURAL),
             Self::DataVolume => (crate::cdi::GROUP, "datavolumes"),
             Self::VirtualMachine => (crate::kubevirt::GROUP, "virtualmachines"),
             Self::VirtualMachineInstance => (crate::kubevirt::GROUP, "virtualmachineinstances"),
@@ -66,6 +70,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::VMRuntime => "VMRuntime",
+            Self::VMRuntimePreflightCheck => "VMRuntimePreflightCheck",
             Self::DataVolume => "DataVolume",
             Self::VirtualMachine => "VirtualMachine",
             Self::VirtualMachineInstance => "VirtualMachineInstance",
@@ -87,6 +92,7 @@ impl Kind {
         let has = |list: &str, path: &str| list.lines().any(|line| line == path);
         match self {
             Self::VMRuntime => has(VM_RUNTIME, path),
+            Self::VMRuntimePreflightCheck => false,
             Self::DataVolume => has(DATA_VOLUME, path),
             Self::VirtualMachineInstance => has(INSTANCE, path),
             Self::VirtualMachine => {

@@ -30,6 +30,7 @@ pub mod cdi;
 pub mod crds;
 pub mod fields;
 pub mod kubevirt;
+pub mod preflight;
 pub mod printable;
 mod schema;
 pub mod vmruntime;

@@ -90,6 +90,17 @@ pub enum EmulationPolicy {
     Never,
 }
 
+impl EmulationPolicy {
+    /// What a value of `useEmulation` means.
+    pub fn of(use_emulation: Option<bool>) -> Self {
+        match use_emulation {
+            None => Self::Automatic,
+            Some(true) => Self::Always,
+            Some(false) => Self::Never,
+        }
+    }
+}
+
 impl VMRuntimeSpec {
     /// Whether VMs can run.
     pub fn is_enabled(&self) -> bool {
@@ -98,11 +109,7 @@ impl VMRuntimeSpec {
 
     /// How guests are to be run.
     pub fn emulation(&self) -> EmulationPolicy {
-        match self.use_emulation {
-            None => EmulationPolicy::Automatic,
-            Some(true) => EmulationPolicy::Always,
-            Some(false) => EmulationPolicy::Never,
-        }
+        EmulationPolicy::of(self.use_emulation)
     }
 
     /// The format in effect (G-03).
@@ -166,6 +173,9 @@ pub struct VMRuntimeStatus {
     /// The latest preflight check (G-36).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preflight_check_summary: Option<PreflightCheckSummary>,
+    /// What the latest automatic check was started for; what differs from it starts another one (G-31).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preflight_basis: Option<PreflightBasis>,
     /// Generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -184,6 +194,30 @@ pub struct PreflightCheckSummary {
     /// Result of each check over all nodes, by the name of the check (`CPU`, `KVM`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub feature_statuses: BTreeMap<String, FeatureStatus>,
+}
+
+/// What automatic preflight checks depend on, as it was when the controller looked last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreflightBasis {
+    /// How many automatic checks were started.
+    #[serde(default)]
+    pub sequence: i64,
+    /// Whether the runtime was enabled.
+    #[serde(default)]
+    pub enabled: bool,
+    /// Version of the platform.
+    #[serde(default)]
+    pub version: String,
+    /// `spec.useEmulation`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_emulation: Option<bool>,
+    /// Features that were on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
+    /// Nodes that were left out by their label.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped_nodes: Vec<String>,
 }
 
 /// Result of one check over all nodes.

@@ -73,7 +73,7 @@ fn admit(
 /// Fills in what the object leaves open. `old` is the stored object when it is an update.
 pub fn set_defaults(kind: Kind, old: Option<&Value>, object: &mut Value, context: &Context) {
     match kind {
-        Kind::VMRuntime => {}
+        Kind::VMRuntime | Kind::VMRuntimePreflightCheck => {}
         Kind::DataVolume => defaults::data_volume(object),
         Kind::VirtualMachine => defaults::machine(object, old.is_none(), context),
         Kind::VirtualMachineInstance if old.is_none() => defaults::instance(object, context),
@@ -89,6 +89,7 @@ pub fn validate(kind: Kind, old: Option<&Value>, object: &Value, context: &Conte
     }
     match kind {
         Kind::VMRuntime => typed(object, |o| runtime::validate(&o)),
+        Kind::VMRuntimePreflightCheck => typed(object, |o| runtime::validate_check(&o)),
         Kind::DataVolume => typed(object, |o| data_volume::validate(&o, object, old)),
         Kind::VirtualMachine => machine_causes(object),
         Kind::VirtualMachineInstance => typed(object, |o| {

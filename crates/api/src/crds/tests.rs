@@ -36,6 +36,7 @@ fn names_and_columns_are_those_of_the_originals() {
         names,
         [
             "vmruntimes.vm.cluster.gke.io",
+            "vmruntimepreflightchecks.vm.cluster.gke.io",
             "datavolumes.cdi.kubevirt.io",
             "virtualmachines.kubevirt.io",
             "virtualmachineinstances.kubevirt.io",
@@ -53,6 +54,7 @@ fn names_and_columns_are_those_of_the_originals() {
             .collect();
         let expected: &[&str] = match crd.spec.names.kind.as_str() {
             "VMRuntime" => &["Age", "Enabled", "Ready", "PreflightCheck"],
+            "VMRuntimePreflightCheck" => &["Pass", "Age"],
             "DataVolume" => &["Phase", "Progress", "Restarts", "Age"],
             "VirtualMachine" => &["Age", "Status", "Ready"],
             _ => &[
