@@ -15,7 +15,7 @@ use crate::{Platform, eventually_within, remains};
 /// How long the last of a VM may take to go, after its object is gone.
 const SETTLE: Duration = Duration::from_secs(30);
 /// Records that are meant to outlive what they speak of.
-const RECORDS: [&str; 2] = ["events", "leases"];
+const RECORDS: [&str; 3] = ["events", "leases", "vmruntimepreflightchecks"];
 
 /// Processes, mounts, control groups, network interfaces, files and objects.
 #[derive(Debug, Clone, PartialEq, Eq)]

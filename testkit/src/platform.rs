@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use crate::failure::tail;
 use crate::kubectl::{Kubectl, Output};
 use crate::processes::Process;
-use crate::{binary, eventually_within, remains};
+use crate::{binary, eventually, eventually_within, remains};
 
 /// A debug build on a busy machine; a release build needs a quarter of a second.
 const READY: Duration = Duration::from_secs(30);
@@ -186,10 +186,10 @@ impl Platform {
         Ok(())
     }
 
-    /// Lets VMs run.
+    /// Lets VMs run: returns when the preflight check has passed, since none can be created before.
     ///
     /// # Errors
-    /// When the switch cannot be written.
+    /// When the switch cannot be written, or the runtime does not become ready.
     pub async fn enable_runtime(&self) -> Result<()> {
         let kind = GroupVersionKind::gvk("vm.cluster.gke.io", "v1", "VMRuntime");
         let api: Api<DynamicObject> =
@@ -198,7 +198,13 @@ impl Platform {
         api.patch("vmruntime", &PatchParams::default(), &patch)
             .await
             .context("enabling the VM runtime")?;
-        Ok(())
+        eventually("the VM runtime to be ready", async || {
+            let runtime = api.get("vmruntime").await?;
+            let status = &runtime.data["status"];
+            ensure!(status["ready"] == true, "its status is {status}");
+            Ok(())
+        })
+        .await
     }
 
     /// Kills `ferrovirt up` with SIGKILL and waits for its end.

@@ -11,6 +11,8 @@ use apiserver::{Context, Strategy, StrategyRegistration};
 use async_trait::async_trait;
 use serde_json::Value;
 
+use crate::preflight_gate;
+
 /// Group of the platform's own components.
 const INTERNAL: &str = "system:masters";
 
@@ -34,10 +36,14 @@ impl Platform {
         Rules {
             now: cx.now,
             new_uuid: &uuid,
-            internal: cx.user.name == crate::platform::USER
-                && cx.user.groups.iter().any(|g| g == INTERNAL),
+            internal: is_internal(cx),
         }
     }
+}
+
+/// Whether one of the platform's own components asks.
+fn is_internal(cx: &Context<'_>) -> bool {
+    cx.user.name == crate::platform::USER && cx.user.groups.iter().any(|g| g == INTERNAL)
 }
 
 #[async_trait]
@@ -85,6 +91,10 @@ impl Strategy for Platform {
         }
         let causes = admission::validate(self.0, old, object, &Self::rules(cx));
         if causes.is_empty() {
+            if !is_internal(cx) && preflight_gate::starts(self.0, object, old) {
+                let (_, resource) = self.0.group_resource();
+                preflight_gate::check(cx.reader, resource, cx.name).await?;
+            }
             Ok(Vec::new())
         } else {
             Err(denied(self.0, cx.name, &causes))

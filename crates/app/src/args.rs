@@ -37,6 +37,9 @@ enum Verb {
     /// Write the guest's serial console to standard output; a container of launcher Pods.
     #[command(hide = true)]
     GuestConsoleLog,
+    /// Look at one aspect of this host for a preflight check; started by the node agent.
+    #[command(hide = true)]
+    PreflightProbe(workload::ProbeArguments),
     #[command(flatten)]
     Client(cli::Verb),
 }
@@ -60,6 +63,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Launcher => workload::launcher(),
         Verb::Importer(arguments) => workload::importer(*arguments),
         Verb::GuestConsoleLog => workload::guest_console_log(),
+        Verb::PreflightProbe(arguments) => workload::preflight_probe(&arguments),
         Verb::Client(verb) => cli::main_of(verb, parsed.global, Cli::command()),
     }
 }

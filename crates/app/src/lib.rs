@@ -4,7 +4,7 @@
 //!  ferrovirt up ─► data directory, store, CA ─► API server ─► client of it, in this process
 //!                                                   │              │
 //!                                    TLS listener ──┘              ├─ engine: garbage, namespaces, scheduler, volumes, node runtime
-//!                                                                  └─ components: VMRuntime; VM, VMI, DataVolume, node agent while it is on
+//!                                                                  └─ components: VMRuntime, preflight checks; VM, VMI, DataVolume, node agent while it is on
 //!  ferrovirt launcher | importer | guest-console-log ─► one workload, in its Pod
 //!  everything else ─► crate `cli`
 //! ```
@@ -20,6 +20,7 @@ mod data_dir;
 mod kubeconfig;
 mod oidc_options;
 mod platform;
+mod preflight_gate;
 mod request_options;
 mod sealing_options;
 mod subresources;

@@ -30,6 +30,7 @@ use store::log::LogStore;
 use telemetry::component::ComponentLogs;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -367,27 +368,49 @@ fn run_components(
         },
         user: workload_user()?,
     };
+    let probe = node::preflight::ChildProcesses {
+        // As for Pods: what is running.
+        executable: PathBuf::from("/proc/self/exe"),
+        data_dir: data.path().to_owned(),
+        qemu_user: agent.user,
+        client: client.clone(),
+    };
+    // Like the node runtime it is none of the components: hosts are checked before anything is switched on.
+    let (fresh, kvm) = watch::channel(None);
+    let responder = node::preflight::run(
+        client.clone(),
+        node.to_owned(),
+        probe.clone(),
+        fresh,
+        stop.child_token(),
+    );
+    start(tasks, stop, responder);
     let place = Place {
         node: node.to_owned(),
         host_ip: HOST_IP.to_owned(),
         logs_dir: data_dir::components(data.path()),
         logs,
     };
-    let all = parts(client, data, agent, &runtime);
+    let all = parts(client, agent, (probe, kvm), &runtime);
     components::run(client.clone(), place, all, &runtime, stop, tasks);
     Ok(())
 }
 
+/// What tries KVM, and what preflight checks have found of it last.
+type HostProbe = (
+    node::preflight::ChildProcesses,
+    watch::Receiver<Option<host::kvm::KvmReport>>,
+);
+
 /// The components of this process.
 fn parts(
     client: &Client,
-    data: &DataDir,
     agent: node::Config,
+    host: HostProbe,
     runtime: &Runtime,
 ) -> Vec<Component> {
     let with = || (client.clone(), runtime.clone());
     let (switch, machines, volumes, handler) = (with(), with(), with(), with());
-    let data = data.clone();
     vec![
         Component {
             name: component::RUNTIME_MANAGER,
@@ -395,7 +418,12 @@ fn parts(
             needs: Needs::Nothing,
             start: Box::new(move |stop| {
                 let (client, runtime) = switch.clone();
-                Box::pin(controllers::vmruntime::run(client, runtime, stop))
+                Box::pin(async move {
+                    tokio::select! {
+                        () = controllers::vmruntime::run(client.clone(), runtime, stop.clone()) => {}
+                        () = controllers::preflight::run(client, stop) => {}
+                    }
+                })
             }),
         },
         Component {
@@ -433,8 +461,8 @@ fn parts(
                 let (client, runtime) = handler.clone();
                 Box::pin(run_agent(
                     client,
-                    data.clone(),
                     agent.clone(),
+                    host.clone(),
                     runtime,
                     stop,
                 ))
@@ -467,8 +495,8 @@ fn start(
 /// The agent of this node, until it is told to stop.
 async fn run_agent(
     client: Client,
-    data: DataDir,
     config: node::Config,
+    host: HostProbe,
     runtime: Runtime,
     stop: CancellationToken,
 ) {
@@ -478,7 +506,7 @@ async fn run_agent(
         tokio::time::sleep(AGENT_MOMENT).await;
     };
     tokio::select! {
-        () = take_vms(client.clone(), data, config, runtime.clone(), stop.clone()) => {}
+        () = take_vms(client.clone(), config, host, runtime.clone(), stop.clone()) => {}
         () = overdue => {}
     }
     // Switched off, this node takes no VMs. When the process ends, it goes on with those it has.
@@ -492,14 +520,14 @@ async fn run_agent(
 /// guest code against a clock.
 async fn take_vms(
     client: Client,
-    data: DataDir,
     config: node::Config,
+    (probe, kvm): HostProbe,
     runtime: Runtime,
     stop: CancellationToken,
 ) {
     let found = loop {
         let asked = async {
-            let found = node::discover(data.path()).await?;
+            let found = node::discover(&probe.data_dir, &probe).await?;
             node::publish(&client, &config.node, config.labels, &found).await?;
             anyhow::Ok(found)
         };
@@ -518,5 +546,11 @@ async fn take_vms(
         }
     };
     let policy = move || runtime.borrow().emulation;
-    node::run(client, config, found, policy, stop).await;
+    let (renewed, found) = watch::channel(found);
+    let current = node::keep_current(client.clone(), config.clone(), probe.data_dir, kvm, renewed);
+    tokio::select! {
+        () = node::run(client, config, found, policy, stop) => {}
+        // Nobody checks any more: what is known stays.
+        () = async { current.await; std::future::pending().await } => {}
+    }
 }

@@ -49,6 +49,25 @@ pub(crate) fn importer(arguments: importer::Arguments) -> ExitCode {
     importer::run(arguments)
 }
 
+/// What a probe is to look at.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ProbeArguments {
+    /// CPU, KVM, QEMU, ...
+    #[arg(value_parser = |name: &str| node::preflight::Aspect::of(name).ok_or("there is no such aspect"))]
+    aspect: node::preflight::Aspect,
+    /// The process that asks; the probe ends with it.
+    #[arg(long)]
+    parent: u32,
+    /// The data directory.
+    #[arg(long)]
+    data_dir: std::path::PathBuf,
+}
+
+/// One probe of a preflight check.
+pub(crate) fn preflight_probe(arguments: &ProbeArguments) -> ExitCode {
+    node::preflight::answer(arguments.aspect, &arguments.data_dir, arguments.parent)
+}
+
 /// The console's log, from its beginning and on, until the launcher has ended.
 ///
 /// Only a cluster runs this: the node runtime reads the file itself.

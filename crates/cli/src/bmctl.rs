@@ -13,7 +13,7 @@ use crate::{CompletionOptions, GlobalOptions, Verb, main_of, version, vmruntime}
     name = "bmctl",
     version,
     arg_required_else_help = true,
-    after_help = "Examples:\n  bmctl enable vmruntime --kubeconfig FILE\n  bmctl disable vmruntime --kubeconfig FILE --force=true"
+    after_help = "Examples:\n  bmctl enable vmruntime --kubeconfig FILE\n  bmctl disable vmruntime --kubeconfig FILE --force=true\n  bmctl check vmruntimepfc --kubeconfig FILE"
 )]
 struct Bmctl {
     #[command(flatten)]
@@ -62,6 +62,7 @@ mod tests {
             "bmctl disable vmruntime --kubeconfig /k --force=false",
             "bmctl check vmruntimepfc --kubeconfig /k",
             "bmctl check vmruntime --kubeconfig /k",
+            "bmctl check vmruntimepfc --wait --timeout=10s",
         ] {
             let parsed = Bmctl::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {parsed:?}");

@@ -191,7 +191,7 @@ async fn dispatch(verb: Verb, global: &GlobalOptions, command: clap::Command) ->
         Verb::Console(options) => console::run(&session, &options).await,
         Verb::Enable(_) => vmruntime::enable(&session).await,
         Verb::Disable(options) => vmruntime::disable(&session, &options).await,
-        Verb::Check(_) => vmruntime::check(&session).await,
+        Verb::Check(options) => vmruntime::check(&session, &options).await,
     }
 }
 

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, IsTerminal as _};
+use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
 use http::Method;
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::catalog::{Catalog, Resource, with_query};
+use crate::duration;
 use crate::error::Error;
 use crate::limits::{DISABLE_EVERY, DISABLE_TIMEOUT, PAGE};
 use crate::output::{print, scalar, visible};
@@ -83,11 +85,17 @@ pub struct DisableOptions {
 /// Options of `check`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  ferrovirt check vmruntimepfc\n  bmctl check vmruntimepfc --kubeconfig FILE"
+    after_help = "Examples:\n  ferrovirt check vmruntimepfc\n  ferrovirt check vmruntimepfc --wait\n  bmctl check vmruntimepfc --kubeconfig FILE\n  kubectl get vmruntimepfc -n vm-system\n\nWithout --wait, the exit code says whether the check was started; with it, whether it passed."
 )]
 pub struct CheckOptions {
     /// What to check
     part: Checkable,
+    /// Wait for the verdict, and show what failed
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait
+    #[arg(long, default_value = "5m", value_parser = duration::parse, requires = "wait")]
+    timeout: Duration,
 }
 
 async fn read(session: &Session, doing: &str) -> Result<Value, Error> {
@@ -436,7 +444,7 @@ async fn delete_all(session: &Session, machines: &[Found]) -> Result<(), Error> 
 }
 
 /// Does `check` (G-34): one run is one object.
-pub(crate) async fn check(session: &Session) -> Result<(), Error> {
+pub(crate) async fn check(session: &Session, options: &CheckOptions) -> Result<(), Error> {
     let catalog = Catalog::fetch(session).await?;
     let (api_version, kind) = ("vm.cluster.gke.io/v1", "VMRuntimePreflightCheck");
     let Some(resource) = catalog.by_kind(api_version, kind) else {
@@ -465,7 +473,80 @@ pub(crate) async fn check(session: &Session) -> Result<(), Error> {
         "{}/{} created\n",
         resource.singular_name(),
         visible(&name)
-    ))
+    ))?;
+    if options.wait {
+        verdict(session, resource, &name, options.timeout).await?;
+    }
+    Ok(())
+}
+
+/// Waits until a check is over; one that failed is an error that tells what failed where.
+async fn verdict(
+    session: &Session,
+    resource: &Resource,
+    name: &str,
+    timeout: Duration,
+) -> Result<(), Error> {
+    let title = format!("{}/{}", resource.singular_name(), visible(name));
+    let over: Until = "jsonpath={.status.pass}".parse().map_err(Error::Usage)?;
+    let mut last = Value::Null;
+    let mut said = String::new();
+    let mut seen = |object: &Value| {
+        last = object.clone();
+        let message = object.pointer("/status/message").map(scalar);
+        let message = message.unwrap_or_default();
+        if object.pointer("/status/pass").is_none() && message != said {
+            eprintln!("{}", visible(&message));
+            said = message;
+        }
+    };
+    let place = ("vm-system", name);
+    match until(session, resource, place, &over, timeout, &mut seen).await? {
+        Waited::Met => {}
+        Waited::Absent | Waited::Vanished => {
+            return Err(Error::Refused(format!("{title} was deleted meanwhile")));
+        }
+        Waited::TimedOut { last } => {
+            return Err(Error::Refused(format!(
+                "{title} has no verdict after {} s ({})",
+                timeout.as_secs(),
+                last.unwrap_or_default()
+            )));
+        }
+    }
+    if last.pointer("/status/pass") == Some(&Value::Bool(true)) {
+        return print(&format!("{title} passed\n"));
+    }
+    let lines = failures(&last);
+    let lines = if lines.is_empty() {
+        last.pointer("/status/message")
+            .map(scalar)
+            .unwrap_or_default()
+    } else {
+        lines.join("\n  ")
+    };
+    Err(Error::Refused(format!("{title} failed\n  {lines}")))
+}
+
+/// One line for each line of each failed result.
+fn failures(check: &Value) -> Vec<String> {
+    let text = |v: &Value, key: &str| v.get(key).map(scalar).unwrap_or_default();
+    let nodes = check.pointer("/status/checks").and_then(Value::as_object);
+    let mut lines = Vec::new();
+    for (node, checks) in nodes.into_iter().flatten() {
+        let results = checks.get("results").and_then(Value::as_array);
+        let failed = results
+            .into_iter()
+            .flatten()
+            .filter(|r| r.get("passed") != Some(&Value::Bool(true)));
+        for result in failed {
+            let name = text(result, "checkName");
+            for line in text(result, "message").lines() {
+                lines.push(visible(&format!("{node}: {name}: {line}")));
+            }
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -503,6 +584,21 @@ mod tests {
         assert_eq!(of(false, json!(null)), Course::Off);
         assert_eq!(of(false, json!("VMsExist")), Course::VmsExist);
         assert_eq!(of(true, json!("Disabled")), Course::EnabledAgain);
+    }
+
+    #[test]
+    fn what_failed_is_told_by_node_and_line() {
+        let check = json!({"status": {"pass": false, "checks": {
+            "n1": {"passed": true, "results": [{"checkName": "CPU", "passed": true}]},
+            "n2": {"passed": false, "results": [
+                {"checkName": "CPU", "passed": true, "message": "a note"},
+                {"checkName": "KVM", "passed": false, "message": "exit code 1\nls: no\u{1b}[0m\n"}]},
+        }}});
+        let lines = failures(&check);
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0], "n2: KVM: exit code 1");
+        assert!(lines[1].starts_with("n2: KVM: ls: no") && !lines[1].contains('\u{1b}'));
+        assert!(failures(&json!({})).is_empty());
     }
 
     #[test]

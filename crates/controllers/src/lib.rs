@@ -1,7 +1,7 @@
 //! The platform's controllers, one folder per kind.
 //!
 //! ```text
-//! VMRuntime ──────────────┐ (enabled? emulation?)
+//! VMRuntime ──────────────┐ (enabled? emulation? VMRuntimePreflightCheck passed?)
 //! VirtualMachine ─► VirtualMachineInstance ─► virt-launcher Pod   (the engine or a cluster runs it)
 //!        └────────► DataVolume ─► claim + importer Pod
 //! ```
@@ -21,6 +21,7 @@
 pub mod datavolume;
 mod note;
 mod owner;
+pub mod preflight;
 pub mod runtime;
 pub mod vm;
 pub mod vmi;

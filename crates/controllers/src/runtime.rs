@@ -10,10 +10,11 @@ use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::vmruntime::{PREFLIGHT_FAILED, PREFLIGHT_RUNNING};
 use api::vmruntime::{EmulationPolicy, NAME, RuntimePhase, VMRuntime};
 
 /// The part of the VMRuntime that decisions depend on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeFacts {
     /// Where the VM stack is between off and on; nothing before that is decided.
     pub phase: Option<RuntimePhase>,
@@ -21,6 +22,17 @@ pub struct RuntimeFacts {
     pub enabled: bool,
     /// With or without hardware virtualization.
     pub emulation: EmulationPolicy,
+    /// Why no VM may start although it is enabled: the newest preflight check has not passed (G-30).
+    pub waits: Option<Waits>,
+}
+
+/// Why no VM may start, as a reason and a message of conditions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waits {
+    /// `PreflightCheckRunning` or `PreflightCheckFailed`.
+    pub reason: &'static str,
+    /// Which check, and what failed.
+    pub message: String,
 }
 
 impl RuntimeFacts {
@@ -29,6 +41,7 @@ impl RuntimeFacts {
         phase: None,
         enabled: false,
         emulation: EmulationPolicy::Automatic,
+        waits: None,
     };
 
     /// Reads them off the object.
@@ -39,8 +52,44 @@ impl RuntimeFacts {
             phase,
             enabled: phase.is_some_and(RuntimePhase::may_start),
             emulation: runtime.spec.emulation(),
+            waits: waits(runtime),
         }
     }
+
+    /// Why no VM may start now; nothing if it may.
+    #[must_use]
+    pub fn closed(&self) -> Option<(&'static str, &str)> {
+        if !self.enabled {
+            return Some(("VMRuntimeDisabled", DISABLED));
+        }
+        self.waits.as_ref().map(|w| (w.reason, w.message.as_str()))
+    }
+}
+
+/// What the status says of the newest preflight check. A status of an older spec says nothing: the change may have
+/// started a check.
+fn waits(runtime: &VMRuntime) -> Option<Waits> {
+    let status = runtime.status.as_ref();
+    let current = status.filter(|s| s.observed_generation == runtime.metadata.generation);
+    let summary = current.and_then(|s| s.preflight_check_summary.as_ref());
+    let passed = summary.and_then(|s| s.preflight_check_passed);
+    if passed == Some(true) {
+        return None;
+    }
+    let reason = if passed == Some(false) {
+        PREFLIGHT_FAILED
+    } else {
+        PREFLIGHT_RUNNING
+    };
+    let told = current.and_then(|s| {
+        let ready = s.conditions.iter().find(|c| c.type_ == "Ready");
+        ready.filter(|c| c.reason == reason)
+    });
+    let message = told.map_or_else(
+        || "a preflight check is still running".to_owned(),
+        |c| c.message.clone(),
+    );
+    Some(Waits { reason, message })
 }
 
 /// Why nothing runs while the runtime is disabled, and what to do.
@@ -73,7 +122,11 @@ pub fn follow(client: Client, cancel: CancellationToken) -> Runtime {
             };
             // An object that was just made says nothing yet: what was said before holds.
             if facts.phase.is_some() {
-                tx.send_if_modified(|old| std::mem::replace(old, facts) != facts);
+                tx.send_if_modified(|old| {
+                    let changed = *old != facts;
+                    *old = facts;
+                    changed
+                });
             }
         }
     });

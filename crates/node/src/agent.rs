@@ -13,10 +13,12 @@ use kube::{Client, ResourceExt};
 use launcher_api::Start;
 use machine::{Accelerator, HostFacts, MachineSpec};
 use reconcile::{EventKind, Next, ReconcileError, Reconciler, Recorder, write_status};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::plan::{self, Action, Launcher};
+use crate::question::chain;
 use crate::wake::{self, Launchers};
 use crate::{Capabilities, Config, PodPaths, prepare};
 
@@ -26,7 +28,7 @@ const RETRY: Duration = Duration::from_secs(5);
 struct Agent<P> {
     client: Client,
     config: Config,
-    found: Capabilities,
+    found: watch::Receiver<Capabilities>,
     policy: P,
     launchers: Launchers,
     recorder: Recorder,
@@ -39,11 +41,11 @@ struct Observed {
     launcher: Launcher,
 }
 
-/// Runs until cancelled. `policy` says whether guests are to be emulated, at each start.
+/// Runs until cancelled. `found` is what the node can do at present; `policy` says whether guests are to be emulated, at each start.
 pub async fn run<P>(
     client: Client,
     config: Config,
-    found: Capabilities,
+    found: watch::Receiver<Capabilities>,
     policy: P,
     cancel: CancellationToken,
 ) where
@@ -65,26 +67,15 @@ pub async fn run<P>(
     reconcile::run(agent, controller).await;
 }
 
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
 impl<P: Fn() -> EmulationPolicy + Send + Sync + 'static> Agent<P> {
-    fn accelerator(&self) -> Result<Accelerator, String> {
+    fn accelerator(&self, found: &Capabilities) -> Result<Accelerator, String> {
         match (self.policy)() {
             EmulationPolicy::Always => Ok(Accelerator::Tcg),
-            _ if self.found.kvm.usable => Ok(Accelerator::Kvm),
+            _ if found.kvm.usable => Ok(Accelerator::Kvm),
             EmulationPolicy::Automatic => Ok(Accelerator::Tcg),
             EmulationPolicy::Never => Err(format!(
                 "spec.useEmulation of VMRuntime vmruntime is false, and this node has no usable hardware virtualization: {}",
-                self.found.kvm.message
+                found.kvm.message
             )),
         }
     }
@@ -93,11 +84,12 @@ impl<P: Fn() -> EmulationPolicy + Send + Sync + 'static> Agent<P> {
         let volumes = prepare::prepare(&self.client, vmi, paths, self.config.user)
             .await
             .map_err(|e| chain(&e))?;
+        let found = self.found.borrow().clone();
         let host = HostFacts {
-            accelerator: self.accelerator()?,
-            machine_types: self.found.machine_types(),
-            cpu_models: self.found.cpu_models.clone(),
-            host_cpu: self.found.host_cpu(),
+            accelerator: self.accelerator(&found)?,
+            machine_types: found.machine_types(),
+            cpu_models: found.cpu_models.clone(),
+            host_cpu: found.host_cpu(),
             volumes,
         };
         machine::from_vmi(vmi, &host).map_err(|errors| {
@@ -180,7 +172,8 @@ impl<P: Fn() -> EmulationPolicy + Send + Sync + 'static> Reconciler for Agent<P>
             (Action::Start, Some(paths), _) => match self.start(vmi, paths).await {
                 Ok(machine) => {
                     let mut status = vmi.status.clone().unwrap_or_default();
-                    plan::describe(&mut status, &machine, now, &self.found.kvm.message);
+                    let finding = self.found.borrow().kvm.message.clone();
+                    plan::describe(&mut status, &machine, now, &finding);
                     self.say(vmi, status).await?;
                     Ok(Next::Change)
                 }

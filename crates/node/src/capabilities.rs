@@ -1,11 +1,10 @@
 //! What this node can do for guests: hardware virtualization, machine types, CPU models. Found out
-//! by running guest code and asking QEMU, not by looking at files.
+//! by running guest code (as the user that QEMU runs as) and asking QEMU, not by looking at files.
 
-use std::path::Path;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use host::kvm::KvmReport;
+use host::kvm::{KvmReason, KvmReport, Measured};
 use k8s_openapi::api::core::v1::Node;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
@@ -13,21 +12,15 @@ use machine::{HostCpu, MachineType};
 use reconcile::{ReconcileError, ResultExt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use thiserror::Error;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::Command;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::NodeLabels;
+use crate::preflight::ChildProcesses;
+use crate::question::{self, DiscoverError, QEMU, answer, converse};
+use crate::{Config, NodeLabels};
 
-/// The emulator.
-const QEMU: &str = "qemu-system-x86_64";
-/// How long guest code may run in the probe of KVM.
-const PROBE: Duration = Duration::from_secs(1);
 /// How long QEMU may take to answer.
 const ANSWER: Duration = Duration::from_secs(20);
-/// Longest answer: the list of CPU models is some 100 KiB.
-const ANSWER_BYTES: u64 = 8 << 20;
 /// Where the findings are kept: they hold until the host boots again.
 const CACHE: &str = "capabilities.json";
 
@@ -81,50 +74,67 @@ impl Capabilities {
     }
 }
 
-/// Why QEMU could not be asked.
-#[derive(Debug, Error)]
-pub enum DiscoverError {
-    /// It is not there, or does not start.
-    #[error("starting {QEMU}: is the package qemu-system-x86 installed?")]
-    Start(#[source] std::io::Error),
-    /// It ended or said what cannot be understood.
-    #[error("asking {QEMU} for {what}: {why}")]
-    Answer {
-        /// What was asked.
-        what: &'static str,
-        /// Why there is no answer.
-        why: String,
-    },
+/// What the findings hold for.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Key {
+    boot_id: String,
+    /// Of QEMU.
+    version: String,
+    /// Of the platform: another one may look otherwise.
+    platform: String,
+}
+
+impl Key {
+    async fn now() -> Result<Self, DiscoverError> {
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let version = qemu::version::of_program(Path::new(QEMU))
+            .await
+            .map_err(|e| answer("its version", e))?;
+        Ok(Self {
+            boot_id: boot_id.unwrap_or_default(),
+            version: version.to_string(),
+            platform: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
 struct Cached {
-    boot_id: String,
-    version: String,
+    key: Key,
     capabilities: Capabilities,
 }
 
-/// Finds out, or reads what was found since the host has booted.
+/// Finds out, or reads what was found since the host has booted. `probe` tries KVM.
 ///
 /// # Errors
 /// When QEMU cannot be asked.
-pub async fn discover(data_dir: &Path) -> Result<Capabilities, DiscoverError> {
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let version = qemu::version::of_program(Path::new(QEMU))
-        .await
-        .map_err(|e| answer("its version", e))?
-        .to_string();
-    let cache = data_dir.join(CACHE);
-    let known = std::fs::read(&cache)
+pub async fn discover(
+    data_dir: &Path,
+    probe: &ChildProcesses,
+) -> Result<Capabilities, DiscoverError> {
+    let key = Key::now().await?;
+    let known = std::fs::read(data_dir.join(CACHE))
         .ok()
         .and_then(|text| serde_json::from_slice::<Cached>(&text).ok())
-        .filter(|c| c.boot_id == boot_id && c.version == version && !boot_id.is_empty());
+        .filter(|c| c.key == key && !key.boot_id.is_empty());
     if let Some(known) = known {
         return Ok(known.capabilities);
     }
-    let kvm = tokio::task::spawn_blocking(|| host::kvm::probe(PROBE))
-        .await
-        .map_err(|e| answer("KVM", e))?;
+    let kvm = match probe.kvm().await {
+        Ok(facts) => facts.report(),
+        Err(why) => KvmReport {
+            usable: false,
+            reason: KvmReason::Broken,
+            message: why,
+            measured: Measured::default(),
+            took_ms: 0,
+        },
+    };
+    find(data_dir, key, kvm).await
+}
+
+/// What is found with another verdict on KVM; kept like the first.
+async fn find(data_dir: &Path, key: Key, kvm: KvmReport) -> Result<Capabilities, DiscoverError> {
     info!(usable = kvm.usable, "{}", kvm.message);
     let (machine_types, cpu_models) = ask().await?;
     let host_cpu = if kvm.usable {
@@ -139,23 +149,49 @@ pub async fn discover(data_dir: &Path) -> Result<Capabilities, DiscoverError> {
         host_cpu,
     };
     let cached = Cached {
-        boot_id,
-        version,
+        key,
         capabilities: capabilities.clone(),
     };
     if let Err(error) = serde_json::to_vec(&cached)
         .map_err(std::io::Error::other)
-        .and_then(|text| std::fs::write(&cache, text))
+        .and_then(|text| std::fs::write(data_dir.join(CACHE), text))
     {
         warn!(%error, "keeping the findings about this node");
     }
     Ok(capabilities)
 }
 
-fn answer(what: &'static str, why: impl std::fmt::Display) -> DiscoverError {
-    DiscoverError::Answer {
-        what,
-        why: why.to_string(),
+/// Keeps the findings and the Node's labels in step with what preflight checks find of KVM: a host that was mended
+/// takes guests with hardware without a restart (G-40).
+pub async fn keep_current(
+    client: Client,
+    config: Config,
+    data_dir: PathBuf,
+    mut fresh: watch::Receiver<Option<KvmReport>>,
+    found: watch::Sender<Capabilities>,
+) {
+    while fresh.changed().await.is_ok() {
+        let Some(kvm) = fresh.borrow_and_update().clone() else {
+            continue;
+        };
+        let known = |found: &Capabilities| (found.kvm.usable, found.kvm.reason);
+        if known(&found.borrow()) == (kvm.usable, kvm.reason) {
+            continue;
+        }
+        let renewed = async {
+            let now = find(&data_dir, Key::now().await?, kvm).await?;
+            Ok::<_, DiscoverError>(now)
+        };
+        match renewed.await {
+            Ok(now) => {
+                let told = publish(&client, &config.node, config.labels, &now).await;
+                found.send_replace(now);
+                if let Err(error) = told {
+                    warn!("{}", error.chain());
+                }
+            }
+            Err(error) => warn!("{}", question::chain(&error)),
+        }
     }
 }
 
@@ -163,10 +199,12 @@ async fn ask() -> Result<(Vec<Machine>, Vec<String>), DiscoverError> {
     let answers = converse(
         &["-machine", "none"],
         &["query-machines", "query-cpu-definitions"],
+        |_| (),
     );
     let answers = tokio::time::timeout(ANSWER, answers)
         .await
-        .map_err(|e| answer("machine types", e))??;
+        .map_err(|e| answer("machine types", e))??
+        .0;
     let [machines, cpus] = answers.as_slice() else {
         return Err(answer("machine types", "it gave no answer"));
     };
@@ -201,7 +239,7 @@ async fn working_host_cpu() -> Option<Model> {
             cpu.push_str(&format!(",{feature}={}", if *on { "on" } else { "off" }));
         }
         let args = ["-machine", "q35,accel=kvm", "-S", "-m", "64", "-cpu", &cpu];
-        let works = tokio::time::timeout(ANSWER, converse(&args, &["query-status"])).await;
+        let works = tokio::time::timeout(ANSWER, converse(&args, &["query-status"], |_| ())).await;
         if matches!(works, Ok(Ok(_))) {
             return Some(Model {
                 model: model.to_owned(),
@@ -210,55 +248,6 @@ async fn working_host_cpu() -> Option<Model> {
         }
     }
     None
-}
-
-/// Starts QEMU without a guest, asks, and ends it.
-async fn converse(args: &[&str], questions: &[&str]) -> Result<Vec<Value>, DiscoverError> {
-    let mut command = Command::new(QEMU);
-    // It does not end when its standard input does: a platform that is killed here would leave it.
-    host::spawn::die_with_parent(&mut command);
-    let mut child = command
-        .args(["-nodefaults", "-no-user-config", "-display", "none"])
-        .args(["-qmp", "stdio"])
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(DiscoverError::Start)?;
-    let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-        return Err(answer("anything", "it has no standard streams"));
-    };
-    let mut lines = BufReader::new(stdout.take(ANSWER_BYTES)).lines();
-    let mut answers = Vec::new();
-    for question in std::iter::once(&"qmp_capabilities").chain(questions) {
-        let line = format!("{{\"execute\":\"{question}\"}}\n");
-        stdin
-            .write_all(line.as_bytes())
-            .await
-            .map_err(|e| answer("capabilities", e))?;
-        loop {
-            let line = lines
-                .next_line()
-                .await
-                .map_err(|e| answer("capabilities", e))?;
-            let line = line.ok_or_else(|| answer("capabilities", "it ended"))?;
-            let value: Value =
-                serde_json::from_str(&line).map_err(|e| answer("capabilities", e))?;
-            if let Some(result) = value.get("return") {
-                answers.push(result.clone());
-                break;
-            }
-            if let Some(error) = value.get("error") {
-                return Err(answer("capabilities", error));
-            }
-        }
-    }
-    // Dropping it kills it; it has nothing to lose.
-    drop(stdin);
-    let _ = child.kill().await;
-    Ok(answers.split_off(1))
 }
 
 /// Writes the findings onto the Node: from then on VMs may be scheduled here.

@@ -30,14 +30,16 @@
 mod agent;
 mod capabilities;
 mod plan;
+pub mod preflight;
 pub mod prepare;
+mod question;
 mod volumes;
 mod wake;
 
 use std::path::{Component, Path, PathBuf};
 
 pub use agent::run;
-pub use capabilities::{Capabilities, discover, publish, retire};
+pub use capabilities::{Capabilities, discover, keep_current, publish, retire};
 
 /// What the agent needs to know.
 #[derive(Debug, Clone)]

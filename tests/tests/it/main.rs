@@ -13,6 +13,7 @@ mod durability;
 mod guest;
 mod kubectl;
 mod objects;
+mod preflight;
 mod runtime;
 mod strategies;
 mod switch;

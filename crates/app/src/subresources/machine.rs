@@ -185,6 +185,9 @@ impl Subresource for Ask {
             let vmi: Option<Vmi> = vmi.map(typed).transpose()?;
             let change = decide(self.action, &vm, vmi.as_ref())
                 .map_err(|why| conflict(RESOURCE, &info.name, &why))?;
+            if matches!(self.action, Action::Start | Action::Restart) {
+                crate::preflight_gate::check(&reader, RESOURCE, &info.name).await?;
+            }
             if is_dry_run(&options) {
                 break;
             }

@@ -80,7 +80,7 @@ impl Reconciler for DataVolumes {
         };
         Ok(Facts {
             volume,
-            runtime: *self.runtime.borrow(),
+            runtime: self.runtime.borrow().clone(),
             claim,
             pod,
             progress: line.as_deref().and_then(status::progress),

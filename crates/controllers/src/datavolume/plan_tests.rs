@@ -9,6 +9,7 @@ const ENABLED: RuntimeFacts = RuntimeFacts {
     phase: Some(api::vmruntime::RuntimePhase::Enabled),
     enabled: true,
     emulation: EmulationPolicy::Automatic,
+    waits: None,
 };
 
 fn volume(status: Value) -> Arc<DataVolume> {

@@ -87,7 +87,7 @@ impl Reconciler for Machines {
             }
         }
         Ok(Facts {
-            runtime: *self.runtime.borrow(),
+            runtime: self.runtime.borrow().clone(),
             vm,
             instance,
             data_volumes,

@@ -128,11 +128,10 @@ fn step(
     match decision.action {
         Action::Nothing => (Step::Nothing, None),
         Action::Delete => (Step::DeleteInstance, None),
-        Action::Create if !facts.runtime.enabled => (
-            Step::Nothing,
-            Some(warning("VMRuntimeDisabled", DISABLED.to_owned())),
-        ),
-        Action::Create => (Step::MakeInstance(Box::new(objects::instance(vm))), None),
+        Action::Create => match facts.runtime.closed() {
+            Some((reason, why)) => (Step::Nothing, Some(warning(reason, why.to_owned()))),
+            None => (Step::MakeInstance(Box::new(objects::instance(vm))), None),
+        },
     }
 }
 
@@ -155,8 +154,8 @@ fn status(
         missing_claims: &facts.missing_claims,
         now,
     });
-    if !facts.runtime.enabled && decision.action == Action::Create {
-        let why = Condition::new("Ready", false, "VMRuntimeDisabled", DISABLED, now);
+    if let (Some((reason, why)), Action::Create) = (facts.runtime.closed(), decision.action) {
+        let why = Condition::new("Ready", false, reason, why, now);
         set_condition(&mut status.conditions, why);
     }
     match event {

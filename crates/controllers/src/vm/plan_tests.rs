@@ -46,6 +46,7 @@ fn facts(strategy: &str, instance: Option<Vmi>) -> Facts {
             phase: Some(api::vmruntime::RuntimePhase::Enabled),
             enabled: true,
             emulation: EmulationPolicy::Automatic,
+            waits: None,
         },
         instance,
         data_volumes: vec![data_volume("Succeeded")],

@@ -156,7 +156,7 @@ impl Reconciler for Instances {
             pods,
             volumes,
             kvm: self.kvm().await?,
-            runtime: *self.runtime.borrow(),
+            runtime: self.runtime.borrow().clone(),
             vmi,
         })
     }

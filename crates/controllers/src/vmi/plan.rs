@@ -185,8 +185,8 @@ fn life(facts: &Facts, status: &mut Status, now: Timestamp) -> (Step, Option<Not
 
 /// Why the Pod cannot be made yet.
 fn waits_for(facts: &Facts) -> Option<(&'static str, String)> {
-    if !facts.runtime.enabled {
-        return Some(("VMRuntimeDisabled", DISABLED.to_owned()));
+    if let Some((reason, why)) = facts.runtime.closed() {
+        return Some((reason, why.to_owned()));
     }
     if facts.runtime.emulation == EmulationPolicy::Never && !facts.kvm.iter().any(|n| n.usable) {
         let nodes: Vec<String> = facts

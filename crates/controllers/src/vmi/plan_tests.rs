@@ -47,6 +47,7 @@ fn facts(vmi: Vmi) -> Facts {
             phase: Some(api::vmruntime::RuntimePhase::Enabled),
             enabled: true,
             emulation: EmulationPolicy::Automatic,
+            waits: None,
         },
         pods: vec![],
         volumes: vec![ready_volume()],

@@ -5,8 +5,8 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
 use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, PersistentVolumeClaimVolumeSource, Pod, PodSpec, Volume,
-    VolumeMount,
+    Affinity, Container, EmptyDirVolumeSource, NodeSelector, NodeSelectorRequirement,
+    NodeSelectorTerm, PersistentVolumeClaimVolumeSource, Pod, PodSpec, Volume, VolumeMount,
 };
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
@@ -18,6 +18,7 @@ use api::kubevirt::{
     APP_LABEL, CREATED_BY_LABEL, DOMAIN_ANNOTATION, LAUNCHER_APP, VMI_NAME_LABEL,
     VirtualMachineInstance as Vmi,
 };
+use api::preflight::SKIP_LABEL;
 use api::vmruntime::EmulationPolicy;
 use machine::Accelerator;
 
@@ -124,7 +125,7 @@ pub(super) fn launcher(vmi: &Vmi, emulation: EmulationPolicy) -> Pod {
             termination_grace_period_seconds: Some(i64::from(grace_seconds(vmi))),
             security_context: Some(pod_security()),
             node_selector: Some(node_selector),
-            affinity: vmi.spec.affinity.clone(),
+            affinity: Some(away_from_skipped_nodes(vmi.spec.affinity.clone())),
             tolerations: Some(tolerations),
             hostname: vmi.spec.hostname.clone(),
             containers,
@@ -133,6 +134,40 @@ pub(super) fn launcher(vmi: &Vmi, emulation: EmulationPolicy) -> Pod {
         }),
         status: None,
     }
+}
+
+/// Nodes that are left out of preflight checks get no VMs (G-32): one more demand in each alternative of the user's.
+fn away_from_skipped_nodes(affinity: Option<Affinity>) -> Affinity {
+    let mut affinity = affinity.unwrap_or_default();
+    let demand = NodeSelectorRequirement {
+        key: SKIP_LABEL.to_owned(),
+        operator: "DoesNotExist".to_owned(),
+        values: None,
+    };
+    let required = &mut affinity
+        .node_affinity
+        .get_or_insert_default()
+        .required_during_scheduling_ignored_during_execution;
+    match required {
+        Some(required) => {
+            // A term without any demand matches no node, and must go on doing so.
+            let terms = required.node_selector_terms.iter_mut();
+            for term in terms.filter(|t| **t != NodeSelectorTerm::default()) {
+                term.match_expressions
+                    .get_or_insert_default()
+                    .push(demand.clone());
+            }
+        }
+        None => {
+            *required = Some(NodeSelector {
+                node_selector_terms: vec![NodeSelectorTerm {
+                    match_expressions: Some(vec![demand]),
+                    match_fields: None,
+                }],
+            });
+        }
+    }
+    affinity
 }
 
 fn container(name: &str, verb: &str, mounts: Vec<VolumeMount>) -> Container {
@@ -151,5 +186,45 @@ fn mount(name: &str, path: &str) -> VolumeMount {
         name: name.to_owned(),
         mount_path: path.to_owned(),
         ..VolumeMount::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn terms(affinity: Value) -> Value {
+        let affinity = serde_json::from_value(affinity).unwrap();
+        let affinity = serde_json::to_value(away_from_skipped_nodes(affinity)).unwrap();
+        affinity
+            .pointer(
+                "/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms",
+            )
+            .cloned()
+            .unwrap()
+    }
+
+    #[test]
+    fn no_vm_lands_on_a_node_that_is_left_out_of_checks() {
+        let demand = json!({"key": "kubevm.io/VM-SkipSchedule", "operator": "DoesNotExist"});
+        assert_eq!(terms(json!(null)), json!([{"matchExpressions": [&demand]}]));
+        let users = json!({"key": "disk", "operator": "In", "values": ["ssd"]});
+        let field = json!({"key": "metadata.name", "operator": "In", "values": ["n1"]});
+        let required = json!({"nodeSelectorTerms": [
+            {"matchExpressions": [&users]},
+            {"matchFields": [&field]},
+            {},
+        ]});
+        let affinity =
+            json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}});
+        assert_eq!(
+            terms(affinity),
+            json!([
+                {"matchExpressions": [&users, &demand]},
+                {"matchExpressions": [&demand], "matchFields": [&field]},
+                {},
+            ])
+        );
     }
 }

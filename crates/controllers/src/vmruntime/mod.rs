@@ -4,7 +4,9 @@
 //!  spec.enabled, annotation ─┐
 //!  VMs, instances, Pods ─────┴─► switch ─► status.phase ─► supervisors start and stop components
 //!  spec.useEmulation ─┐
-//!  nodes, components ─┴─► plan ─► status.ready, conditions
+//!  nodes, components ─┤
+//!  newest preflight check ─┴─► plan ─► status.ready, conditions, preflightCheckSummary;
+//!                                      a new check when one is due (`preflight::trigger`)
 //! ```
 //!
 //! Invariants: the object `vmruntime` always exists, deleted or not; `status.ready` is always there
@@ -28,16 +30,20 @@ use kube::api::{Api, ListParams, ObjectMeta};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, WatchStreamExt, watcher};
 use reconcile::{
-    Next, ReconcileError, Reconciler, Recorder, ResultExt, create_if_absent, get_opt, write_status,
+    Next, ReconcileError, Reconciler, Recorder, ResultExt, create_if_absent, delete_if_present,
+    get_opt, write_status,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::preflight;
 use crate::runtime::Runtime;
+use api::preflight::VMRuntimePreflightCheck as Check;
 use api::vmruntime::{
     COMPONENT_LABEL, NAME, NAMESPACE, RuntimePhase, VMRuntime, VMRuntimeSpec, VMRuntimeStatus,
 };
 use plan::{ComponentFacts, Facts, NodeFacts, Plan};
+pub(crate) use plan::{PREFLIGHT_FAILED, PREFLIGHT_RUNNING};
 
 /// How soon a runtime that is being disabled is looked at again.
 const DISABLING: Duration = Duration::from_millis(250);
@@ -85,6 +91,11 @@ impl Reconciler for Runtimes {
             .list(&ListParams::default().labels(COMPONENT_LABEL))
             .await
             .doing(|| "listing the components".to_owned())?;
+        let checks: Api<Check> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let checks = checks
+            .list(&ListParams::default())
+            .await
+            .doing(|| "listing the preflight checks".to_owned())?;
         // While it is enabled, nothing depends on what exists.
         let held = if runtime.spec.is_enabled() {
             Vec::new()
@@ -93,6 +104,8 @@ impl Reconciler for Runtimes {
         };
         Ok(Facts {
             runtime,
+            checked: nodes.items.iter().map(preflight::NodeFacts::of).collect(),
+            checks: checks.items,
             nodes: nodes.items.iter().map(NodeFacts::of).collect(),
             components: pods.items.iter().filter_map(ComponentFacts::of).collect(),
             held,
@@ -106,6 +119,14 @@ impl Reconciler for Runtimes {
     async fn apply(&self, facts: Facts, plan: Plan) -> Result<Next, ReconcileError> {
         let api: Api<VMRuntime> = Api::all(self.client.clone());
         let before = facts.runtime.status.as_ref().and_then(|s| s.phase);
+        let checks: Api<Check> = Api::namespaced(self.client.clone(), NAMESPACE);
+        if let Some(check) = &plan.check {
+            // Before it is recorded: its name is the same if this is repeated.
+            create_if_absent(&checks, check).await?;
+        }
+        for check in preflight::trigger::surplus(&facts.runtime, &facts.checks) {
+            delete_if_present(&checks, check).await?;
+        }
         let mut new = (*facts.runtime).clone();
         new.status = Some(plan.status);
         write_status(
@@ -178,6 +199,11 @@ pub async fn run(client: Client, runtime: Runtime, cancel: CancellationToken) {
         .watches(
             Api::<Pod>::namespaced(client.clone(), NAMESPACE),
             any().labels(COMPONENT_LABEL),
+            move |_| singleton(),
+        )
+        .watches(
+            Api::<Check>::namespaced(client.clone(), NAMESPACE),
+            any(),
             move |_| singleton(),
         )
         .graceful_shutdown_on({

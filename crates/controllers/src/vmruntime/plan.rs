@@ -10,11 +10,18 @@ use reconcile::{EventKind, set_condition};
 
 use super::switch::{self, Decision, Held};
 use crate::note::Note;
+use crate::preflight::{self, trigger};
 use crate::vmi::{KVM_ANNOTATION, KVM_LABEL, SCHEDULABLE_LABEL};
+use api::preflight::{VMRuntimePreflightCheck as Check, Verdict, newest, summary, verdict};
 use api::vmruntime::{
     COMPONENT_LABEL, EmulationPolicy, FORCE_DISABLE, RuntimePhase, VMRuntime, VMRuntimeStatus,
     VmImageFormat, component,
 };
+
+/// Reason of `Ready=False` while the newest preflight check has no verdict.
+pub(crate) const PREFLIGHT_RUNNING: &str = "PreflightCheckRunning";
+/// Reason of `Ready=False` when the newest preflight check has failed.
+pub(crate) const PREFLIGHT_FAILED: &str = "PreflightCheckFailed";
 
 /// A node, as the runtime sees it.
 #[derive(Debug, Clone)]
@@ -83,14 +90,19 @@ impl ComponentFacts {
 pub(super) struct Facts {
     pub runtime: Arc<VMRuntime>,
     pub nodes: Vec<NodeFacts>,
+    /// The same nodes, as preflight checks see them.
+    pub checked: Vec<preflight::NodeFacts>,
+    pub checks: Vec<Check>,
     pub components: Vec<ComponentFacts>,
     /// What keeps it from being off; not looked at while it is enabled.
     pub held: Vec<Held>,
 }
 
-/// What to write, to tell and to delete, in this order.
+/// What to begin, to write, to tell and to delete, in this order.
 #[derive(Debug)]
 pub(super) struct Plan {
+    /// The preflight check that is due.
+    pub check: Option<Check>,
     pub status: VMRuntimeStatus,
     pub phase: RuntimePhase,
     pub notes: Vec<Note>,
@@ -103,7 +115,24 @@ pub(super) fn decide(facts: &Facts, now: Timestamp) -> Plan {
     let (force, conflict) = switch::force(facts.runtime.annotations());
     let enabled = facts.runtime.spec.is_enabled();
     let decision = switch::decide(enabled, before, force, &facts.held);
-    let status = status(facts, &decision, now);
+    let due = trigger::due(
+        &facts.runtime,
+        trigger::VERSION,
+        &facts.checked,
+        &facts.checks,
+    );
+    let latest = match &due.check {
+        // It has a status when it exists already, and this pass repeats one that was cut short.
+        Some(check) => {
+            let name = check.name_any();
+            let made = facts.checks.iter().find(|c| c.name_any() == name);
+            Some(made.unwrap_or(check))
+        }
+        None => newest(&facts.checks),
+    };
+    let mut status = status(facts, &decision, latest, now);
+    status.preflight_basis = Some(due.basis);
+    status.preflight_check_summary = latest.map(summary);
     let mut notes = Vec::new();
     if conflict && !enabled {
         notes.push(Note {
@@ -129,6 +158,7 @@ pub(super) fn decide(facts: &Facts, now: Timestamp) -> Plan {
         notes.extend(change(&decision));
     }
     Plan {
+        check: due.check,
         status,
         phase: decision.phase,
         notes,
@@ -167,10 +197,15 @@ fn kept(decision: &Decision) -> String {
 }
 
 /// The status.
-fn status(facts: &Facts, decision: &Decision, now: Timestamp) -> VMRuntimeStatus {
+fn status(
+    facts: &Facts,
+    decision: &Decision,
+    latest: Option<&Check>,
+    now: Timestamp,
+) -> VMRuntimeStatus {
     let spec = &facts.runtime.spec;
     let mut status = facts.runtime.status.clone().unwrap_or_default();
-    let (ready, reason, message) = readiness(facts, decision);
+    let (ready, reason, message) = readiness(facts, decision, latest);
     status.phase = Some(decision.phase);
     status.ready = ready;
     // Importers write raw images only, so far; what was asked for is answered in a condition.
@@ -204,7 +239,11 @@ fn status(facts: &Facts, decision: &Decision, now: Timestamp) -> VMRuntimeStatus
     status
 }
 
-fn readiness(facts: &Facts, decision: &Decision) -> (bool, &'static str, String) {
+fn readiness(
+    facts: &Facts,
+    decision: &Decision,
+    latest: Option<&Check>,
+) -> (bool, &'static str, String) {
     match decision.phase {
         RuntimePhase::Enabled => {}
         RuntimePhase::Disabled => {
@@ -216,6 +255,11 @@ fn readiness(facts: &Facts, decision: &Decision) -> (bool, &'static str, String)
             let message = format!("waits for the end of {}", decision.waits_for);
             return (false, "Disabling", message);
         }
+    }
+    match verdict(latest) {
+        Verdict::Passed => {}
+        Verdict::Running(message) => return (false, PREFLIGHT_RUNNING, message),
+        Verdict::Failed(message) => return (false, PREFLIGHT_FAILED, message),
     }
     for name in [component::VIRT_CONTROLLER, component::CDI_DEPLOYMENT] {
         let mut all = facts.components.iter().filter(|c| c.component == name);
@@ -230,10 +274,14 @@ fn readiness(facts: &Facts, decision: &Decision) -> (bool, &'static str, String)
             |c: &&ComponentFacts| c.component == component::VIRT_HANDLER && c.node == node.name;
         facts.components.iter().filter(of).any(|c| c.ready)
     };
+    let skipped = |node: &NodeFacts| {
+        let same = |n: &&preflight::NodeFacts| n.name == node.name;
+        facts.checked.iter().find(same).is_some_and(|n| n.skipped)
+    };
     let able: Vec<&NodeFacts> = facts
         .nodes
         .iter()
-        .filter(|n| n.schedulable && agents(n))
+        .filter(|n| n.schedulable && agents(n) && !skipped(n))
         .collect();
     if able.is_empty() {
         let message = format!(

@@ -16,8 +16,11 @@ fn facts(enabled: Option<bool>, use_emulation: Option<bool>, kvm: Option<bool>) 
         ready: true,
         why: String::new(),
     };
+    let (runtime, checks) = checked(VMRuntime::new("vmruntime", spec), Some(true));
     Facts {
-        runtime: Arc::new(VMRuntime::new("vmruntime", spec)),
+        runtime: Arc::new(runtime),
+        checks,
+        checked: vec![],
         nodes: vec![NodeFacts {
             name: "n1".into(),
             schedulable: true,
@@ -29,6 +32,17 @@ fn facts(enabled: Option<bool>, use_emulation: Option<bool>, kvm: Option<bool>) 
             .into(),
         held: vec![],
     }
+}
+
+/// The runtime after the check that it calls for, and that check.
+fn checked(mut runtime: VMRuntime, pass: Option<bool>) -> (VMRuntime, Vec<Check>) {
+    let due = trigger::due(&runtime, trigger::VERSION, &[], &[]);
+    runtime.status.get_or_insert_default().preflight_basis = Some(due.basis);
+    let mut checks: Vec<Check> = due.check.into_iter().collect();
+    for check in &mut checks {
+        check.status.get_or_insert_default().pass = pass;
+    }
+    (runtime, checks)
 }
 
 fn condition(facts: &Facts, type_: &str) -> (String, String, String) {
@@ -135,4 +149,42 @@ fn demanded_hardware_that_is_not_there_is_not_ready() {
     let (_, reason, message) = condition(&never, "Ready");
     assert_eq!(reason, "NoHardwareVirtualization");
     assert!(message.contains("3,000 times too slow"));
+}
+
+#[test]
+fn not_ready_before_the_newest_check_has_passed() {
+    for (pass, reason) in [(None, PREFLIGHT_RUNNING), (Some(false), PREFLIGHT_FAILED)] {
+        let mut facts = facts(Some(true), None, Some(true));
+        let spec = facts.runtime.spec.clone();
+        let (runtime, checks) = checked(VMRuntime::new("vmruntime", spec), pass);
+        (facts.runtime, facts.checks) = (Arc::new(runtime), checks);
+        assert!(!is_ready(&facts));
+        assert_eq!(condition(&facts, "Ready").1, reason);
+    }
+}
+
+#[test]
+fn enabling_starts_a_check_and_says_so_in_the_same_pass() {
+    let mut facts = facts(Some(true), None, Some(true));
+    let spec = facts.runtime.spec.clone();
+    facts.runtime = Arc::new(VMRuntime::new("vmruntime", spec));
+    facts.checks = vec![];
+    let plan = decide(&facts, Timestamp::UNIX_EPOCH);
+    let name = plan.check.map(|c| c.name_any());
+    assert!(name.is_some());
+    let summary = plan.status.preflight_check_summary.unwrap();
+    assert_eq!(summary.preflight_check_name, name);
+    assert_eq!(summary.preflight_check_passed, None);
+    assert!(plan.status.preflight_basis.unwrap().enabled);
+}
+
+#[test]
+fn a_node_that_is_left_out_of_checks_takes_no_vms() {
+    let mut facts = facts(Some(true), None, Some(true));
+    facts.checked = vec![preflight::NodeFacts {
+        name: "n1".into(),
+        ready: true,
+        skipped: true,
+    }];
+    assert_eq!(condition(&facts, "Ready").1, "NoNodes");
 }
