@@ -45,6 +45,7 @@ mod authz;
 mod body;
 mod bootstrap;
 mod config;
+mod conversion;
 mod crd;
 mod decode;
 mod discovery;

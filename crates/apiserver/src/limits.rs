@@ -94,6 +94,16 @@ pub(crate) const SEND_BUFFER: usize = 64 * 1024;
 pub(crate) const MAX_CONNECTIONS_PER_PEER: usize = 1024;
 /// Duration of a watch whose client named none: from this to twice this.
 pub(crate) const WATCH_TIMEOUT: Duration = Duration::from_secs(1800);
+/// One question to a conversion webhook: objects, bytes of them, time for the answer.
+pub(crate) const CONVERSION_OBJECTS: usize = 100;
+pub(crate) const CONVERSION_BYTES: usize = 1024 * 1024;
+pub(crate) const CONVERSION_CALL: Duration = Duration::from_secs(30);
+/// All questions of one page of objects.
+pub(crate) const CONVERSION_TIME: Duration = Duration::from_secs(60);
+/// How often field managers of other versions may make a merge ask for one more object.
+pub(crate) const CONVERSION_ROUNDS: usize = 64;
+/// Characters of a webhook's own words that are passed on.
+pub(crate) const CONVERSION_MESSAGE: usize = 4096;
 /// Answers above this size are compressed when the client accepts gzip.
 pub(crate) const GZIP_THRESHOLD: usize = 128 * 1024;
 /// Audit events that wait to be written, and their bytes.

@@ -20,8 +20,11 @@
 //! `compare`, `merge` and `remove` walk typed values; `managed` is the list in the metadata; `updater` is the
 //! algorithm over all of these; [`apply`] and [`update`] are what an API server calls.
 //!
-//! Differences from kube, on purpose: field sets recorded under another version of the same kind are taken as they
-//! are (no conversion); live objects never fail to be typed, as what does not fit the schema is treated as a leaf.
+//! Field sets recorded under another version of the same kind are judged in that version, with [`Versions`]; without,
+//! they are taken as they are.
+//!
+//! Difference from kube, on purpose: live objects never fail to be typed, as what does not fit the schema is treated
+//! as a leaf.
 //!
 //! Pure: the caller passes the time. Nothing here panics on any JSON; depth is bounded by [`limits`].
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
@@ -42,6 +45,7 @@ mod skeleton;
 mod types;
 mod updater;
 mod validate;
+mod versions;
 
 pub use conflict::{Conflict, conflict_message};
 pub use encode::{DecodeError, decode_fields, encode_fields};
@@ -49,6 +53,7 @@ pub use managed::{Operation, validate_managed_fields};
 pub use path::{Literal, Path, PathElement};
 pub use request::{ApplyError, ApplyRequest, UpdateRequest, apply, update};
 pub use set::FieldSet;
+pub use versions::{Versioned, Versions};
 
 #[cfg(test)]
 mod tests;

@@ -23,9 +23,10 @@ use crate::skeleton::skeleton;
 use crate::types::{Type, too_deep};
 use crate::updater::{Act, Refused};
 use crate::validate;
+use crate::versions::Versions;
 
 /// One apply patch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct ApplyRequest<'a> {
     /// The stored object in the version of the request; `None` when the apply creates it.
     pub live: Option<&'a Value>,
@@ -45,6 +46,8 @@ pub struct ApplyRequest<'a> {
     pub now: Timestamp,
     /// Fields that this request cannot change, as paths of member names.
     pub reset: &'a [&'a [&'a str]],
+    /// Other versions of the kind, where they differ in more than their name.
+    pub versions: Option<&'a dyn Versions>,
 }
 
 /// Why an apply is refused.
@@ -92,6 +95,7 @@ pub fn apply(request: ApplyRequest<'_>) -> Result<Value, ApplyError> {
         api_version: request.api_version,
         time: format_time(request.now),
         ignored: ignored(request.reset),
+        versions: request.versions,
     };
     let mut managers = request.live.map(managers_of).unwrap_or_default();
     let mut live = request.live.cloned();
@@ -135,7 +139,6 @@ pub fn apply(request: ApplyRequest<'_>) -> Result<Value, ApplyError> {
 }
 
 /// One create, update or patch (other than apply).
-#[derive(Debug)]
 pub struct UpdateRequest<'a> {
     /// The stored object; `None` for a create.
     pub old: Option<&'a Value>,
@@ -154,6 +157,8 @@ pub struct UpdateRequest<'a> {
     pub now: Timestamp,
     /// Fields that this request cannot change, as paths of member names.
     pub reset: &'a [&'a [&'a str]],
+    /// Other versions of the kind, where they differ in more than their name.
+    pub versions: Option<&'a dyn Versions>,
 }
 
 /// Sets `metadata.managedFields` of the new object. Never fails: an object that cannot be tracked keeps its managers.
@@ -183,6 +188,8 @@ pub fn update(request: UpdateRequest<'_>) {
             api_version: request.api_version,
             time: format_time(request.now),
             ignored: ignored(request.reset),
+            // What a new object is compared with is no object, which could be converted.
+            versions: request.versions.filter(|_| old.is_some()),
         };
         let mut before = match old {
             Some(old) => old.clone(),

@@ -148,6 +148,7 @@ impl Server {
             force,
             now,
             reset: Server::reset(subresource),
+            versions: None,
         })?;
         self.store(new, subresource);
         Ok(self.stored.clone().unwrap())
@@ -181,6 +182,7 @@ impl Server {
             subresource,
             now,
             reset: Server::reset(subresource),
+            versions: None,
         });
         self.store(new, subresource);
         self.stored.clone().unwrap()

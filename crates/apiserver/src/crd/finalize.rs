@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ::authz::User;
 use apimachinery::meta;
+use apimachinery::status::ApiError;
 use serde_json::{Value, json};
 
 use super::{CLEANUP, GROUP, PLURAL};
@@ -14,18 +15,31 @@ use crate::registry::{Call, Registry, WriteOptions, purge, update_with};
 /// How often objects that hold themselves by finalizers are looked at again.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// Deletes what is stored in any version; says how much is left.
+async fn purge_all(
+    registry: &Arc<Registry>,
+    kinds: &[Arc<Kind>],
+    user: &User,
+    options: &WriteOptions,
+) -> Result<usize, ApiError> {
+    let mut left = 0;
+    for kind in kinds {
+        let call = Call::new(registry, kind, ("", ""), "", user, options.clone()).in_background();
+        left = purge(&call).await?;
+    }
+    Ok(left)
+}
+
 /// Deletes the objects of a terminating CRD until none is left, then lets the CRD go.
-pub(super) async fn run(registry: Arc<Registry>, name: String, kind: Option<Arc<Kind>>) {
+pub(super) async fn run(registry: Arc<Registry>, name: String, kinds: Vec<Arc<Kind>>) {
     let user = User::new("system:apiserver", &["system:masters"]);
     let options = WriteOptions {
         manager: "ferrovirt".to_owned(),
         ..WriteOptions::default()
     };
-    if let Some(kind) = kind {
+    if !kinds.is_empty() {
         loop {
-            let call =
-                Call::new(&registry, &kind, ("", ""), "", &user, options.clone()).in_background();
-            match purge(&call).await {
+            match purge_all(&registry, &kinds, &user, &options).await {
                 Ok(0) => break,
                 Ok(left) => tracing::debug!(
                     crd = name,

@@ -1,6 +1,6 @@
 //! The task that turns CRD objects into kinds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ::authz::User;
@@ -8,6 +8,7 @@ use apimachinery::meta;
 use serde_json::Value;
 use store::{ListRequest, Revision, StoreError, WatchItem};
 
+use super::names::Judgement;
 use super::{GROUP, PLURAL, finalize, names, parse, status};
 use crate::kinds::{Kind, KindSet, builtin};
 use crate::registry::{Call, Registry, WriteOptions, codec, update_with};
@@ -18,12 +19,26 @@ const PREFIX: &str = "/apiextensions.k8s.io/customresourcedefinitions/";
 pub(super) struct Known {
     pub object: Value,
     pub kinds: Vec<Arc<Kind>>,
+    pub names: Judgement,
+}
+
+impl Known {
+    /// Whether its kinds are served: by names that are its own, now or before another name was asked for.
+    fn is_served(&self) -> bool {
+        is_served(&self.object, &self.names)
+    }
+}
+
+fn is_served(object: &Value, names: &Judgement) -> bool {
+    names.conflict.is_none() || status::is_established(object)
 }
 
 pub(super) struct Follower {
     registry: Arc<Registry>,
     builtin: Vec<Arc<Kind>>,
     crds: BTreeMap<String, Known>,
+    /// CRDs whose end is under way.
+    ending: BTreeSet<String>,
     at: Revision,
 }
 
@@ -33,6 +48,7 @@ impl Follower {
             registry,
             builtin: builtin(),
             crds: BTreeMap::new(),
+            ending: BTreeSet::new(),
             at: Revision::ZERO,
         };
         follower.reload().await?;
@@ -46,47 +62,80 @@ impl Follower {
             .list(ListRequest::prefix(PREFIX))
             .await?;
         self.crds.clear();
+        // All of them first: names are judged beside those of the others.
         for entry in &listing.entries {
-            self.take(&entry.key, Some(&entry.value));
+            self.note(&entry.key, Some(&entry.value));
+        }
+        let names: Vec<String> = self.crds.keys().cloned().collect();
+        for name in names {
+            self.judge(&name);
         }
         self.at = listing.revision;
         self.publish();
         Ok(())
     }
 
+    /// Takes up a change; gives the name of the CRD.
     fn take(&mut self, key: &str, value: Option<&[u8]>) -> Option<String> {
+        let name = self.note(key, value)?;
+        self.judge(&name);
+        Some(name)
+    }
+
+    /// Notes what a CRD is now; what was made of it before stays until it is judged.
+    fn note(&mut self, key: &str, value: Option<&[u8]>) -> Option<String> {
         let name = key.rsplit('/').next()?.to_owned();
         match value.map(|value| codec::read(&self.registry.sealing, key, value)) {
-            Some(Ok(object)) => {
-                let accepted = names::conflict(
-                    &object,
-                    self.crds
-                        .iter()
-                        .filter(|(n, _)| **n != name)
-                        .map(|(_, k)| &k.object),
-                )
-                .is_none();
-                // Parsing schemas is the dear part; a change of status alone does not need it.
-                let reuse = self.crds.remove(&name).filter(|known| {
-                    known.object.get("spec") == object.get("spec")
-                        && meta::is_deleting(&known.object) == meta::is_deleting(&object)
-                        && known.kinds.is_empty() != accepted
-                });
-                let kinds = match reuse {
-                    Some(known) => known.kinds,
-                    None if accepted => parse::kinds(&object),
-                    None => Vec::new(),
-                };
-                self.crds.insert(name.clone(), Known { object, kinds });
-            }
+            Some(Ok(object)) => match self.crds.get_mut(&name) {
+                Some(known) => {
+                    // Parsing schemas is the dear part; a change of status alone does not need it.
+                    let same = known.object.get("spec") == object.get("spec")
+                        && meta::is_deleting(&known.object) == meta::is_deleting(&object);
+                    if !same {
+                        known.kinds.clear();
+                    }
+                    known.object = object;
+                }
+                None => {
+                    let known = Known {
+                        object,
+                        kinds: Vec::new(),
+                        names: Judgement::default(),
+                    };
+                    self.crds.insert(name.clone(), known);
+                }
+            },
             Some(Err(e)) => {
                 tracing::error!(crd = name, error = %e, "a stored CRD cannot be read; its kinds are not served");
             }
             None => {
                 self.crds.remove(&name);
+                self.ending.remove(&name);
             }
         }
         Some(name)
+    }
+
+    /// Judges the names of a CRD beside the others, and makes its kinds by those that are accepted.
+    fn judge(&mut self, name: &str) {
+        let Some(known) = self.crds.get(name) else {
+            return;
+        };
+        let others = self.crds.iter().filter(|(n, _)| *n != name);
+        let names = names::judge(&known.object, others.map(|(_, k)| &k.object), &self.builtin);
+        let kinds = if !is_served(&known.object, &names) {
+            Vec::new()
+        } else if !known.kinds.is_empty() && known.names == names {
+            known.kinds.clone()
+        } else {
+            let mut object = known.object.clone();
+            object["spec"]["names"] = names.accepted.clone();
+            parse::kinds(&object)
+        };
+        if let Some(known) = self.crds.get_mut(name) {
+            known.kinds = kinds;
+            known.names = names;
+        }
     }
 
     fn publish(&self) {
@@ -113,21 +162,20 @@ impl Follower {
             return;
         };
         if meta::is_deleting(&known.object) {
-            tokio::spawn(finalize::run(
-                Arc::clone(&self.registry),
-                name.to_owned(),
-                known.kinds.first().cloned(),
-            ));
+            let kinds = if known.is_served() {
+                parse::stored(&known.object)
+            } else {
+                // Nothing was ever stored under names that are another's.
+                Vec::new()
+            };
+            if self.ending.insert(name.to_owned()) {
+                let registry = Arc::clone(&self.registry);
+                tokio::spawn(finalize::run(registry, name.to_owned(), kinds));
+            }
             return;
         }
-        let conflict = names::conflict(
-            &known.object,
-            self.crds
-                .iter()
-                .filter(|(n, _)| *n != name)
-                .map(|(_, k)| &k.object),
-        );
-        if status::wanted(&known.object, conflict.as_deref(), jiff::Timestamp::now()).is_none() {
+        let names = known.names.clone();
+        if status::wanted(&known.object, &names, jiff::Timestamp::now()).is_none() {
             return;
         }
         let Some(kind) = self.registry.kinds.load().resource(GROUP, PLURAL).cloned() else {
@@ -141,7 +189,7 @@ impl Follower {
         let call =
             Call::new(&self.registry, &kind, ("", name), "status", &user, options).in_background();
         let updated = update_with(&call, |object| {
-            if let Some(status) = status::wanted(object, conflict.as_deref(), call.now) {
+            if let Some(status) = status::wanted(object, &names, call.now) {
                 object["status"] = status;
             }
             Ok(())
@@ -200,29 +248,13 @@ impl Follower {
         let refused: Vec<String> = self
             .crds
             .iter()
-            .filter(|(_, k)| k.kinds.is_empty())
+            .filter(|(_, k)| k.names.conflict.is_some())
             .map(|(n, _)| n.clone())
             .collect();
         for name in refused {
-            let Some(known) = self.crds.get(&name) else {
-                continue;
-            };
-            if names::conflict(
-                &known.object,
-                self.crds
-                    .iter()
-                    .filter(|(n, _)| **n != name)
-                    .map(|(_, k)| &k.object),
-            )
-            .is_none()
-            {
-                let kinds = parse::kinds(&known.object);
-                if let Some(known) = self.crds.get_mut(&name) {
-                    known.kinds = kinds;
-                }
-                self.publish();
-                self.settle_one(&name).await;
-            }
+            self.judge(&name);
+            self.publish();
+            self.settle_one(&name).await;
         }
     }
 }

@@ -13,6 +13,7 @@ mod follower;
 mod formats;
 mod names;
 mod parse;
+mod selectable;
 mod status;
 mod strategy;
 mod validate;

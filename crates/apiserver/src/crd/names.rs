@@ -1,76 +1,192 @@
 //! Names of CRDs in one group must not collide.
+//!
+//! Each name is judged by itself: one that is free, or its own already, is accepted. Built-in kinds have theirs
+//! first. A CRD that was established stays served, by the names that were accepted before.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-fn text<'a>(crd: &'a Value, pointer: &str) -> &'a str {
-    crd.pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+use crate::kinds::Kind;
+
+/// What becomes of the names that a CRD asks for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Judgement {
+    /// For `status.acceptedNames`.
+    pub accepted: Value,
+    /// Reason and message of `NamesAccepted=False`.
+    pub conflict: Option<(&'static str, String)>,
 }
 
-/// Resource names: plural, singular, short names.
-fn resources(crd: &Value) -> BTreeSet<&str> {
-    let short = crd
-        .pointer("/spec/names/shortNames")
-        .and_then(Value::as_array);
-    [
-        text(crd, "/spec/names/plural"),
-        text(crd, "/spec/names/singular"),
-    ]
-    .into_iter()
-    .chain(short.into_iter().flatten().filter_map(Value::as_str))
-    .filter(|name| !name.is_empty())
-    .collect()
+/// Names that others of the group have.
+#[derive(Default)]
+struct Taken {
+    resources: BTreeSet<String>,
+    kinds: BTreeSet<String>,
 }
 
-fn kinds(crd: &Value) -> BTreeSet<&str> {
-    [
-        text(crd, "/spec/names/kind"),
-        text(crd, "/spec/names/listKind"),
-    ]
-    .into_iter()
-    .filter(|n| !n.is_empty())
-    .collect()
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Whether `other` was there first: it has accepted names already.
-fn was_accepted(other: &Value) -> bool {
-    !text(other, "/status/acceptedNames/plural").is_empty()
+fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a str> {
+    let list = value.get(key).and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// Why the names of `crd` cannot be accepted beside those of `others`.
-pub(super) fn conflict<'a>(crd: &Value, others: impl Iterator<Item = &'a Value>) -> Option<String> {
-    let (own_resources, own_kinds) = (resources(crd), kinds(crd));
-    for other in others {
-        if text(other, "/spec/group") != text(crd, "/spec/group") || !was_accepted(other) {
-            continue;
-        }
-        if let Some(name) = own_resources.intersection(&resources(other)).next() {
-            return Some(format!("{name:?} is already in use"));
-        }
-        if let Some(name) = own_kinds.intersection(&kinds(other)).next() {
-            return Some(format!("{name:?} is already in use"));
+impl Taken {
+    fn builtin(&mut self, kind: &Kind) {
+        let short = kind.short_names.iter().cloned();
+        self.resources
+            .extend([kind.plural.clone(), kind.singular.clone()]);
+        self.resources.extend(short);
+        self.kinds
+            .extend([kind.kind.clone(), kind.list_kind.clone()]);
+    }
+
+    fn custom(&mut self, names: &Value) {
+        let own = ["plural", "singular"].map(|key| text(names, key).to_owned());
+        self.resources.extend(own);
+        self.resources
+            .extend(list(names, "shortNames").map(str::to_owned));
+        self.kinds
+            .extend(["kind", "listKind"].map(|key| text(names, key).to_owned()));
+    }
+}
+
+/// Judges the names of `crd` beside those of other CRDs and of the server's own kinds.
+pub(super) fn judge<'a>(
+    crd: &Value,
+    others: impl Iterator<Item = &'a Value>,
+    builtin: &[Arc<Kind>],
+) -> Judgement {
+    let none = Value::Null;
+    let asked = crd.pointer("/spec/names").unwrap_or(&none);
+    let before = crd.pointer("/status/acceptedNames").unwrap_or(&none);
+    let group = crd.pointer("/spec/group");
+    let mut taken = Taken::default();
+    for kind in builtin {
+        if group.is_some_and(|group| *group == *kind.group) {
+            taken.builtin(kind);
         }
     }
-    None
+    for other in others {
+        if other.pointer("/spec/group") == group
+            && let Some(names) = other.pointer("/status/acceptedNames")
+        {
+            taken.custom(names);
+        }
+    }
+    let mut accepted = before.as_object().cloned().unwrap_or_default();
+    let mut conflict = None;
+    for (key, reason, taken) in [
+        ("plural", "PluralConflict", &taken.resources),
+        ("singular", "SingularConflict", &taken.resources),
+        ("shortNames", "ShortNamesConflict", &taken.resources),
+        ("kind", "KindConflict", &taken.kinds),
+        ("listKind", "ListKindConflict", &taken.kinds),
+    ] {
+        let wanted: Vec<&str> = match key {
+            "shortNames" => list(asked, key).collect(),
+            _ => vec![text(asked, key)],
+        };
+        let own: Vec<&str> = match key {
+            "shortNames" => list(before, key).collect(),
+            _ => vec![text(before, key)],
+        };
+        let used: Vec<String> = wanted
+            .iter()
+            .filter(|name| !name.is_empty() && !own.contains(name) && taken.contains(**name))
+            .map(|name| format!("{name:?} is already in use"))
+            .collect();
+        match used.as_slice() {
+            [] => take(&mut accepted, asked, key),
+            [one] => conflict = Some((reason, one.clone())),
+            many => conflict = Some((reason, format!("[{}]", many.join(", ")))),
+        }
+    }
+    take(&mut accepted, asked, "categories");
+    // Upstream writes these two even when they are empty.
+    for key in ["plural", "kind"] {
+        accepted.entry(key).or_insert_with(|| json!(""));
+    }
+    Judgement {
+        accepted: accepted.into(),
+        conflict,
+    }
+}
+
+fn take(accepted: &mut Map<String, Value>, asked: &Value, key: &str) {
+    match asked.get(key) {
+        Some(value) => accepted.insert(key.to_owned(), value.clone()),
+        None => accepted.remove(key),
+    };
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+
+    fn crd(group: &str, plural: &str, kind: &str, accepted: &Value) -> Value {
+        json!({
+            "spec": {"group": group, "names": {"plural": plural, "kind": kind, "shortNames": ["x"]}},
+            "status": {"acceptedNames": accepted},
+        })
+    }
 
     #[test]
-    fn names_collide_within_a_group_only() {
-        let crd = |group: &str, plural: &str, kind: &str, accepted: bool| {
-            json!({"spec": {"group": group, "names": {"plural": plural, "kind": kind}},
-                   "status": {"acceptedNames": if accepted { json!({"plural": plural}) } else { json!({}) }}})
+    fn each_name_is_judged_by_itself_within_its_group() {
+        let first = crd(
+            "a",
+            "widgets",
+            "Widget",
+            &json!({"plural": "widgets", "kind": "Widget"}),
+        );
+        let judged = |crd: &Value| judge(crd, [&first].into_iter(), &[]);
+        let none = json!({});
+        let same_kind = judged(&crd("a", "gadgets", "Widget", &none));
+        assert_eq!(
+            same_kind,
+            Judgement {
+                accepted: json!({"plural": "gadgets", "kind": "", "shortNames": ["x"]}),
+                conflict: Some(("KindConflict", "\"Widget\" is already in use".to_owned())),
+            }
+        );
+        assert_eq!(judged(&crd("b", "gadgets", "Widget", &none)).conflict, None);
+        assert_eq!(judged(&crd("a", "gadgets", "Gadget", &none)).conflict, None);
+        // What it has is its own, and who was not accepted has nothing.
+        let waiting = crd("a", "widgets", "Widget", &json!({"plural": "", "kind": ""}));
+        assert_eq!(judge(&first, [&waiting].into_iter(), &[]).conflict, None);
+    }
+
+    #[test]
+    fn what_was_accepted_before_stays_when_a_new_name_collides() {
+        let other = json!({"spec": {"group": "a"}, "status": {"acceptedNames": {"plural": "o", "shortNames": ["x"]}}});
+        let before = json!({"plural": "widgets", "kind": "Widget", "shortNames": ["w"]});
+        let judged = judge(
+            &crd("a", "widgets", "Widget", &before),
+            [&other].into_iter(),
+            &[],
+        );
+        assert_eq!(judged.accepted, before);
+        assert_eq!(
+            judged.conflict.map(|(reason, _)| reason),
+            Some("ShortNamesConflict")
+        );
+    }
+
+    #[test]
+    fn builtin_kinds_keep_their_names() {
+        let builtin = crate::kinds::builtin();
+        let judged = |plural: &str, kind: &str| {
+            let crd = crd("coordination.k8s.io", plural, kind, &json!({}));
+            judge(&crd, [].into_iter(), &builtin)
+                .conflict
+                .map(|(reason, _)| reason)
         };
-        let first = crd("a", "widgets", "Widget", true);
-        assert!(conflict(&crd("a", "gadgets", "Widget", false), [&first].into_iter()).is_some());
-        assert!(conflict(&crd("b", "gadgets", "Widget", false), [&first].into_iter()).is_none());
-        assert!(conflict(&crd("a", "gadgets", "Gadget", false), [&first].into_iter()).is_none());
+        assert_eq!(judged("leases", "Own"), Some("PluralConflict"));
+        assert_eq!(judged("owns", "LeaseList"), Some("KindConflict"));
+        assert_eq!(judged("owns", "Own"), None);
     }
 }

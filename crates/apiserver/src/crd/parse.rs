@@ -1,11 +1,13 @@
 //! A CRD object as kinds, one for each served version.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use apimachinery::jsonpath::JsonPath;
 use apimachinery::meta;
 use serde_json::{Value, json};
 
+use crate::conversion::Conversion;
 use crate::kinds::{
     Behaviour, Column, CrdDetails, CrdSchema, Kind, PrinterColumn, Scale, SchemaSource,
     SubresourceInfo, version_order,
@@ -50,19 +52,53 @@ pub(super) fn kinds(crd: &Value) -> Vec<Arc<Kind>> {
         .find(|v| v.get("storage") == Some(&Value::Bool(true)))
         .map(|v| text(v, "/name"))
         .unwrap_or_default();
+    let schemas = schemas(versions);
+    let conversion = Conversion::parse(crd).map(Arc::new);
     versions
         .iter()
         .filter(|v| v.get("served") == Some(&Value::Bool(true)))
-        .map(|version| kind(crd, version, storage))
+        .map(|version| kind(crd, version, storage, &schemas, conversion.as_ref()))
         .map(Arc::new)
         .collect()
 }
 
-fn kind(crd: &Value, version: &Value, storage: &str) -> Kind {
+/// Kinds of all versions, each for the objects that are stored in it, taken as they are: for the end of a CRD, which
+/// must not hang on a webhook that went first.
+pub(super) fn stored(crd: &Value) -> Vec<Arc<Kind>> {
+    let versions = crd.pointer("/spec/versions").and_then(Value::as_array);
+    let versions = versions.map(Vec::as_slice).unwrap_or_default();
+    let schemas = schemas(versions);
+    versions
+        .iter()
+        .map(|version| kind(crd, version, text(version, "/name"), &schemas, None))
+        .map(Arc::new)
+        .collect()
+}
+
+type Schemas = Arc<BTreeMap<String, Arc<CrdSchema>>>;
+
+fn schemas(versions: &[Value]) -> Schemas {
+    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let of = |version: &Value| {
+        let document = version.pointer("/schema/openAPIV3Schema").unwrap_or(&open);
+        let name = text(version, "/name").to_owned();
+        (name, Arc::new(CrdSchema::new(document)))
+    };
+    Arc::new(versions.iter().map(of).collect())
+}
+
+fn kind(
+    crd: &Value,
+    version: &Value,
+    storage: &str,
+    schemas: &Schemas,
+    conversion: Option<&Arc<Conversion>>,
+) -> Kind {
     let name = text(version, "/name");
-    let empty = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    let document = version.pointer("/schema/openAPIV3Schema").unwrap_or(&empty);
-    let schema = CrdSchema::new(document);
+    let schema = schemas
+        .get(name)
+        .cloned()
+        .unwrap_or_else(|| Arc::new(CrdSchema::new(&json!({}))));
     let status = version
         .pointer("/subresources/status")
         .is_some_and(Value::is_object);
@@ -114,7 +150,7 @@ fn kind(crd: &Value, version: &Value, storage: &str) -> Kind {
         subresources,
         prefix: format!("/{group}/{plural}/"),
         storage_version: storage.to_owned(),
-        schema: SchemaSource::Crd(Arc::new(schema)),
+        schema: SchemaSource::Crd(schema),
         behaviour: Behaviour {
             status,
             generation: true,
@@ -126,6 +162,8 @@ fn kind(crd: &Value, version: &Value, storage: &str) -> Kind {
             selectable_fields: selectable(version),
             deprecation_warning: deprecated.then_some(warning),
             terminating: meta::is_deleting(crd),
+            schemas: Arc::clone(schemas),
+            conversion: conversion.cloned(),
         })),
     }
 }

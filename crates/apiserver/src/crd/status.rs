@@ -1,26 +1,28 @@
 //! The status of a CRD: what the server makes of it.
 
+use apimachinery::meta;
 use apimachinery::time::format_time;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::names::Judgement;
+use super::validate;
+
 /// The status a CRD should have; `None` when it has it.
-pub(super) fn wanted(crd: &Value, conflict: Option<&str>, now: Timestamp) -> Option<Value> {
+pub(super) fn wanted(crd: &Value, names: &Judgement, now: Timestamp) -> Option<Value> {
     let mut status = crd
         .get("status")
         .and_then(Value::as_object)
         .cloned()
         .unwrap_or_default();
     let before = status.clone();
-    let (accepted, reason, message) = match conflict {
+    let (accepted, reason, message) = match &names.conflict {
         None => ("True", "NoConflicts", "no conflicts found"),
-        Some(why) => ("False", "NameConflict", why),
+        Some((reason, message)) => ("False", *reason, message.as_str()),
     };
+    status.insert("acceptedNames".to_owned(), names.accepted.clone());
     condition(&mut status, "NamesAccepted", accepted, reason, message, now);
-    if conflict.is_none() {
-        if let Some(names) = crd.pointer("/spec/names") {
-            status.insert("acceptedNames".to_owned(), names.clone());
-        }
+    if names.conflict.is_none() {
         condition(
             &mut status,
             "Established",
@@ -29,7 +31,7 @@ pub(super) fn wanted(crd: &Value, conflict: Option<&str>, now: Timestamp) -> Opt
             "the initial names have been accepted",
             now,
         );
-    } else if !is_established(&status) {
+    } else if !was_established(&status) {
         condition(
             &mut status,
             "Established",
@@ -38,14 +40,49 @@ pub(super) fn wanted(crd: &Value, conflict: Option<&str>, now: Timestamp) -> Opt
             "not all names are accepted",
             now,
         );
-        status
-            .entry("acceptedNames")
-            .or_insert_with(|| json!({"kind": "", "plural": ""}));
+    }
+    if let Some((state, reason, message)) = approval(crd) {
+        condition(
+            &mut status,
+            "KubernetesAPIApprovalPolicyConformant",
+            state,
+            reason,
+            &message,
+            now,
+        );
     }
     (status != before).then_some(Value::Object(status))
 }
 
-fn is_established(status: &Map<String, Value>) -> bool {
+/// Whether a CRD in a group of the Kubernetes community was approved by it: state, reason, message.
+fn approval(crd: &Value) -> Option<(&'static str, &'static str, String)> {
+    let group = crd.pointer("/spec/group")?.as_str()?;
+    if !validate::is_protected(group) {
+        return None;
+    }
+    let given = meta::annotation(crd, validate::APPROVED).unwrap_or_default();
+    Some(if given.starts_with("unapproved") {
+        (
+            "False",
+            "UnapprovedAnnotation",
+            format!("not approved: {given:?}"),
+        )
+    } else if given.is_empty() {
+        let message = "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111";
+        ("False", "MissingAnnotation", message.to_owned())
+    } else {
+        ("True", "ApprovedAnnotation", format!("approved in {given}"))
+    })
+}
+
+/// Whether its kinds have been served.
+pub(super) fn is_established(crd: &Value) -> bool {
+    crd.get("status")
+        .and_then(Value::as_object)
+        .is_some_and(was_established)
+}
+
+fn was_established(status: &Map<String, Value>) -> bool {
     status
         .get("conditions")
         .and_then(Value::as_array)

@@ -6,6 +6,9 @@ use apimachinery::{meta, name};
 use schema::Schema;
 use serde_json::Value;
 
+use super::selectable;
+use crate::admission::client_config;
+use crate::conversion::REVIEWS;
 use crate::stack;
 
 const TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
@@ -20,6 +23,9 @@ const FORMATS: [&str; 9] = [
     "name",
     "password",
 ];
+
+/// Longest text of `deprecationWarning`.
+const MAX_WARNING: usize = 256;
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value
@@ -145,16 +151,27 @@ fn names(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// The annotation by which the Kubernetes community approves of a CRD in one of its groups.
+pub(super) const APPROVED: &str = "api-approved.kubernetes.io";
+
+/// Whether a group belongs to the Kubernetes community.
+pub(super) fn is_protected(group: &str) -> bool {
+    ["k8s.io", "kubernetes.io"].iter().any(|suffix| {
+        group
+            .strip_suffix(suffix)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    })
+}
+
 /// Groups of the Kubernetes community need an approval.
 fn protected(object: &Value, errors: &mut Vec<FieldError>) {
-    let group = text(object, "/spec/group");
-    let is_protected = |suffix: &str| group == suffix || group.ends_with(&format!(".{suffix}"));
-    if !is_protected("k8s.io") && !is_protected("kubernetes.io") {
+    if !is_protected(text(object, "/spec/group")) {
         return;
     }
-    const KEY: &str = "api-approved.kubernetes.io";
-    let path = FieldPath::new("metadata").child("annotations").key(KEY);
-    match meta::annotation(object, KEY) {
+    let path = FieldPath::new("metadata")
+        .child("annotations")
+        .key(APPROVED);
+    match meta::annotation(object, APPROVED) {
         None | Some("") => errors.push(FieldError::required(
             &path,
             "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111",
@@ -195,14 +212,8 @@ fn versions(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
         schema(version, &at, errors);
         columns(version, &at.child("additionalPrinterColumns"), errors);
         subresources(version, &at.child("subresources"), errors);
-        let warning = text(version, "/deprecationWarning");
-        if !warning.is_empty() && version.get("deprecated") != Some(&Value::Bool(true)) {
-            errors.push(FieldError::invalid(
-                &at.child("deprecationWarning"),
-                warning,
-                "can only be set for deprecated versions",
-            ));
-        }
+        selectable::validate(version, &at.child("selectableFields"), errors);
+        deprecation(version, &at.child("deprecationWarning"), errors);
     }
     if list.is_empty() {
         errors.push(FieldError::required(path, "must have at least one version"));
@@ -211,6 +222,27 @@ fn versions(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
             path,
             Value::Array(list.to_vec()),
             "must have exactly one version marked as storage version",
+        ));
+    }
+}
+
+fn deprecation(version: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
+    let Some(warning) = version.get("deprecationWarning").and_then(Value::as_str) else {
+        return;
+    };
+    let mut wrong = |detail: String| errors.push(FieldError::invalid(path, warning, detail));
+    if version.get("deprecated") != Some(&Value::Bool(true)) {
+        return wrong("can only be set for deprecated versions".to_owned());
+    }
+    if warning.is_empty() {
+        wrong("must not be an empty string".to_owned());
+    }
+    if warning.len() > MAX_WARNING {
+        wrong(format!("must be <= {MAX_WARNING} characters long"));
+    }
+    if let Some(at) = warning.find(char::is_control) {
+        wrong(format!(
+            "must only contain printable UTF-8 characters; non-printable character found at index {at}"
         ));
     }
 }
@@ -334,26 +366,62 @@ fn subresources(version: &Value, path: &FieldPath, errors: &mut Vec<FieldError>)
 }
 
 fn conversion(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
+    // Paths are those of upstream's internal form, where the webhook's fields lie one level higher.
+    let (config, reviews) = (
+        path.child("webhookClientConfig"),
+        path.child("conversionReviewVersions"),
+    );
+    let given = object.pointer("/spec/conversion/webhook");
+    let given = given.filter(|webhook| !webhook.is_null());
     match text(object, "/spec/conversion/strategy") {
         "None" | "" => {
-            if object.pointer("/spec/conversion/webhook").is_some() {
-                errors.push(FieldError::forbidden(
-                    &path.child("webhook"),
-                    "should not be set when strategy is not set to Webhook",
-                ));
+            if given.is_some() {
+                let detail = "should not be set when strategy is not set to Webhook";
+                errors.push(FieldError::forbidden(&config, detail));
             }
         }
-        // Conversion by webhook is not built: objects would be served in a wrong shape.
-        "Webhook" => errors.push(FieldError::not_supported(
-            &path.child("strategy"),
-            "Webhook",
-            &["None"],
-        )),
+        "Webhook" => {
+            match given.and_then(|webhook| webhook.get("clientConfig")) {
+                Some(given) => client_config(given, &config, errors),
+                None => errors.push(FieldError::required(
+                    &config,
+                    "required when strategy is set to Webhook",
+                )),
+            }
+            let versions = given.and_then(|webhook| webhook.get("conversionReviewVersions"));
+            review_versions(versions.unwrap_or(&Value::Null), &reviews, errors);
+        }
         other => errors.push(FieldError::not_supported(
             &path.child("strategy"),
             other,
-            &["None"],
+            &["None", "Webhook"],
         )),
+    }
+}
+
+fn review_versions(versions: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
+    let list: Vec<&str> = versions
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if list.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    for (index, version) in list.iter().enumerate() {
+        let at = path.index(index);
+        if list.iter().take(index).any(|earlier| earlier == version) {
+            errors.push(FieldError::invalid(&at, *version, "duplicate version"));
+        }
+        for detail in name::dns1035_label(version) {
+            errors.push(FieldError::invalid(&at, *version, detail));
+        }
+    }
+    if !list.iter().any(|version| REVIEWS.contains(version)) {
+        let detail = format!("must include at least one of {}", REVIEWS.join(", "));
+        errors.push(FieldError::invalid(path, versions.clone(), detail));
     }
 }
 

@@ -98,7 +98,7 @@ fn resource(kind: &Kind) -> Value {
     map.insert("responseKind".to_owned(), own(&kind.kind));
     map.insert("scope".to_owned(), json!(scope(kind.namespaced)));
     map.insert("singularResource".to_owned(), json!(kind.singular));
-    map.insert("verbs".to_owned(), json!(kind.verbs));
+    map.insert("verbs".to_owned(), json!(kind.shown_verbs()));
     if !kind.short_names.is_empty() {
         map.insert("shortNames".to_owned(), json!(kind.short_names));
     }

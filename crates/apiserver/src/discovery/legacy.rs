@@ -102,7 +102,7 @@ fn resource(kind: &Kind) -> Value {
     map.insert("singularName".to_owned(), json!(kind.singular));
     map.insert("namespaced".to_owned(), json!(kind.namespaced));
     map.insert("kind".to_owned(), json!(kind.kind));
-    map.insert("verbs".to_owned(), json!(kind.verbs));
+    map.insert("verbs".to_owned(), json!(kind.shown_verbs()));
     if !kind.short_names.is_empty() {
         map.insert("shortNames".to_owned(), json!(kind.short_names));
     }

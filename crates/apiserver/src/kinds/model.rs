@@ -1,5 +1,6 @@
 //! One served kind in one version.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use apimachinery::gvk::{GroupKind, GroupResource, GroupVersionKind};
@@ -8,6 +9,7 @@ use cel::rules::CompiledRules;
 use schema::Schema;
 
 use super::CrdSchema;
+use crate::conversion::Conversion;
 
 /// Verbs of a resource.
 pub(crate) type Verbs = &'static [&'static str];
@@ -81,6 +83,10 @@ pub(crate) struct CrdDetails {
     pub selectable_fields: Vec<(String, JsonPath)>,
     pub deprecation_warning: Option<String>,
     pub terminating: bool,
+    /// The schemas of all versions, served or not.
+    pub schemas: Arc<BTreeMap<String, Arc<CrdSchema>>>,
+    /// The webhook between versions; without, they differ in their name only.
+    pub conversion: Option<Arc<Conversion>>,
 }
 
 /// Paths of the scale subresource.
@@ -173,6 +179,16 @@ impl Kind {
 
     pub(crate) fn is_crd(&self) -> bool {
         self.crd.is_some()
+    }
+
+    /// The verbs in discovery: of a kind that ends, only those that read and delete.
+    pub(crate) fn shown_verbs(&self) -> Verbs {
+        const ENDING: Verbs = &["delete", "deletecollection", "get", "list", "watch"];
+        if self.crd.as_ref().is_some_and(|crd| crd.terminating) {
+            ENDING
+        } else {
+            self.verbs
+        }
     }
 
     /// Whether this is the built-in kind of that group and resource.

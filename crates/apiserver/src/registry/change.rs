@@ -15,7 +15,12 @@ pub(crate) struct Proposal {
 
 /// Computes a proposal from the present object; `None` when there is none. Called again after a conflict.
 pub(crate) trait Change: Sync {
-    fn propose(&self, old: Option<&Value>) -> Result<Proposal, ApiError>;
+    /// `versions` shows objects in other versions of the kind, for its field managers.
+    fn propose(
+        &self,
+        old: Option<&Value>,
+        versions: Option<&dyn smd::Versions>,
+    ) -> Result<Proposal, ApiError>;
     /// Whether an absent object is created.
     fn creates(&self) -> bool;
 }

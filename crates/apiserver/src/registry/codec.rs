@@ -13,8 +13,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use store::{Entry, Revision, StoreError};
 
-use super::event_form;
 use super::stored_form::Stored;
+use super::{event_form, versions};
 use crate::kinds::Kind;
 use crate::sealing::{Sealing, SealingError};
 
@@ -82,23 +82,24 @@ pub(crate) fn decode_bytes(
     if kind.behaviour.new_event {
         event_form::to_new(&mut object);
     }
-    if let Some(map) = object.as_object_mut() {
-        if kind.storage_version != kind.version {
-            map.insert("apiVersion".to_owned(), Value::String(kind.api_version()));
-        }
-        if let Some(meta) = map.get_mut("metadata").and_then(Value::as_object_mut) {
-            meta.insert(
-                "resourceVersion".to_owned(),
-                Value::String(revision.0.to_string()),
-            );
-        }
+    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.insert(
+            "resourceVersion".to_owned(),
+            Value::String(revision.0.to_string()),
+        );
     }
-    if kind.is_crd()
-        && let Some(schema) = kind.schema()
-    {
-        let _ = schema::prune(&schema, &mut object);
-        if schema::default(&schema, &mut object).is_err() {
-            tracing::warn!(kind = %kind.kind, "the defaults of a CRD are too large; an object is served without all of them");
+    if let Some(crd) = &kind.crd {
+        let own = kind.api_version();
+        let stored = object["apiVersion"].as_str().unwrap_or_default().to_owned();
+        // Defaults are those of the version that it is stored in.
+        versions::complete(crd, &stored, &mut object);
+        if stored != own
+            && let Some(map) = object.as_object_mut()
+        {
+            map.insert("apiVersion".to_owned(), Value::String(own));
+            if let Some(schema) = kind.schema() {
+                let _ = schema::prune(&schema, &mut object);
+            }
         }
     }
     Ok(object)

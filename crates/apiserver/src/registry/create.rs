@@ -7,7 +7,7 @@ use store::Precondition;
 
 use super::change::Proposal;
 use super::pipeline::{self, CommitError};
-use super::{Call, checks, metadata, store_error};
+use super::{Call, checks, metadata, store_error, versions};
 use crate::admission;
 use crate::decode::Decoded;
 use crate::limits;
@@ -69,9 +69,9 @@ pub(super) async fn create_proposed(
     let applied = proposal.applied.then(|| object.clone());
     let mutated = admission::mutate(call, &mut object, None).await?;
     if !proposal.applied {
-        pipeline::manage(call, &mut object, None)?;
+        pipeline::manage(call, &mut object, None).await?;
     } else if mutated {
-        pipeline::manage(call, &mut object, applied.as_ref())?;
+        pipeline::manage(call, &mut object, applied.as_ref()).await?;
     }
     pipeline::judge(call, &object, None, errors).await?;
     let _quota = admission::validate(call, &object, None).await?;
@@ -84,7 +84,7 @@ pub(super) async fn create_proposed(
             .map_err(store_error)?;
         return match entry {
             Some(_) => Err(ApiError::already_exists(&call.kind.group_resource(), &name)),
-            None => Ok(object),
+            None => versions::shown(call, object).await,
         };
     }
     for _ in 0..limits::GENERATE_ATTEMPTS {

@@ -18,7 +18,7 @@ use store::{Entry, ListRequest, Precondition};
 use super::delete_options::{DeleteOptions, Propagation};
 use super::list::{Listed, list};
 use super::pipeline::{self, CommitError};
-use super::{Call, codec, store_error};
+use super::{Call, codec, store_error, versions};
 use crate::crd;
 use crate::kinds::Kind;
 use crate::limits;
@@ -35,6 +35,7 @@ pub(crate) async fn delete(call: &Call<'_>, options: &DeleteOptions) -> Result<V
         let Some(entry) = entry else {
             return Err(ApiError::not_found(&resource, call.name));
         };
+        let entry = versions::entry(call.registry, call.kind, entry).await?;
         let object = codec::decode(&call.registry.sealing, call.kind, &entry)?;
         preconditions(call, options, &object)?;
         let cx = call.context(Operation::Delete, call.name);
@@ -253,7 +254,8 @@ pub(crate) async fn delete_collection(
     Ok(listed)
 }
 
-/// Deletes every object of a kind in the background and says how many are left; for the end of a CRD.
+/// Deletes every object that is stored in the kind's version, in the background, and says how many of all versions
+/// are left; for the end of a CRD.
 pub(crate) async fn purge(call: &Call<'_>) -> Result<usize, ApiError> {
     let listing = call
         .registry
@@ -262,6 +264,9 @@ pub(crate) async fn purge(call: &Call<'_>) -> Result<usize, ApiError> {
         .await
         .map_err(store_error)?;
     for entry in &listing.entries {
+        if versions::is_stale(call.registry, call.kind, entry) {
+            continue;
+        }
         let object = codec::decode(&call.registry.sealing, call.kind, entry)?;
         let one = call.at(
             meta::namespace(&object).unwrap_or_default(),

@@ -19,7 +19,7 @@ use store::{Entry, ListRequest, Revision, StoreError};
 
 use super::selection::Selection;
 use super::stored_form::Splicer;
-use super::{Registry, codec, continue_token, store_error, wait_for_revision};
+use super::{Registry, codec, continue_token, store_error, versions, wait_for_revision};
 use crate::kinds::Kind;
 use crate::limits;
 use crate::request::Query;
@@ -281,7 +281,7 @@ async fn walk<T>(
             limit: page,
             at,
         };
-        let listing = match registry.store.list(request).await {
+        let mut listing = match registry.store.list(request).await {
             Err(StoreError::Compacted { .. }) if options.token.is_some() => {
                 return Err(ApiError::expired(
                     "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
@@ -289,6 +289,7 @@ async fn walk<T>(
             }
             other => other.map_err(store_error)?,
         };
+        versions::entries(registry, kind, &mut listing.entries).await?;
         at = Some(listing.revision);
         let count = listing.entries.len();
         for (index, entry) in listing.entries.iter().enumerate() {

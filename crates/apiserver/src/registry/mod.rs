@@ -29,6 +29,7 @@ mod scale;
 mod selection;
 mod stored_form;
 mod update;
+mod versions;
 mod watch;
 mod watch_frames;
 

@@ -110,7 +110,11 @@ struct Patch<'a> {
 }
 
 impl Change for Patch<'_> {
-    fn propose(&self, old: Option<&Value>) -> Result<Proposal, ApiError> {
+    fn propose(
+        &self,
+        old: Option<&Value>,
+        _versions: Option<&dyn smd::Versions>,
+    ) -> Result<Proposal, ApiError> {
         let mut object = old.cloned().unwrap_or_default();
         let patch = &self.decoded.value;
         match self.ty {
@@ -152,7 +156,11 @@ struct Apply<'a> {
 }
 
 impl Change for Apply<'_> {
-    fn propose(&self, old: Option<&Value>) -> Result<Proposal, ApiError> {
+    fn propose(
+        &self,
+        old: Option<&Value>,
+        versions: Option<&dyn smd::Versions>,
+    ) -> Result<Proposal, ApiError> {
         let call = self.call;
         let mut applied = self.decoded.value.clone();
         if applied.get("apiVersion").is_none_or(|v| v == "")
@@ -201,6 +209,7 @@ impl Change for Apply<'_> {
             force: call.options.force,
             now: call.now,
             reset: pipeline::reset_fields(call),
+            versions,
         })
         .map_err(|e| apply_error(call, e))?;
         for note in notes {

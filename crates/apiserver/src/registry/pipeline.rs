@@ -7,7 +7,8 @@ use schema::{AdditionalProperties, Schema};
 use serde_json::Value;
 use store::{Committed, Op, Precondition, StoreError, Write};
 
-use super::{Call, FieldValidation, checks, codec, store_error};
+use super::{Call, FieldValidation, checks, codec, store_error, versions};
+use crate::conversion::with_versions;
 use crate::kinds::Kind;
 use crate::strategy::Operation;
 
@@ -260,7 +261,7 @@ fn rules(call: &Call<'_>, object: &Value, old: Option<&Value>, errors: &mut Vec<
 }
 
 /// Records who set which fields.
-pub(super) fn manage(
+pub(super) async fn manage(
     call: &Call<'_>,
     object: &mut Value,
     old: Option<&Value>,
@@ -269,17 +270,36 @@ pub(super) fn manage(
         return Ok(());
     };
     let api_version = call.kind.api_version();
-    let subresource = Some(call.subresource).filter(|s| !s.is_empty());
-    smd::update(smd::UpdateRequest {
-        old,
-        new: object,
-        schema: &schema,
-        manager: &call.options.manager,
-        api_version: &api_version,
-        subresource,
-        now: call.now,
-        reset: reset_fields(call),
+    let track = |new: &mut Value, versions: Option<&dyn smd::Versions>| {
+        smd::update(smd::UpdateRequest {
+            old,
+            new,
+            schema: &schema,
+            manager: &call.options.manager,
+            api_version: &api_version,
+            subresource: Some(call.subresource).filter(|s| !s.is_empty()),
+            now: call.now,
+            reset: reset_fields(call),
+            versions,
+        });
+    };
+    if call
+        .kind
+        .crd
+        .as_ref()
+        .is_none_or(|crd| crd.conversion.is_none())
+    {
+        track(object, None);
+        return Ok(());
+    }
+    let before = &*object;
+    let tracked = with_versions(call.registry, call.kind, |versions| {
+        let mut new = before.clone();
+        track(&mut new, versions);
+        new
     });
+    let tracked = tracked.await?;
+    *object = tracked;
     Ok(())
 }
 
@@ -312,10 +332,18 @@ pub(super) async fn commit(
     object: Option<&mut Value>,
 ) -> Result<Committed, CommitError> {
     let key = call.kind.key(call.namespace, name);
+    let mut shown = None;
     let op = match &object {
         Some(object) => {
             let sealing = &call.registry.sealing;
-            let value = codec::encode(sealing, call.kind, &key, object);
+            let forms = versions::stored(call, object).await;
+            let value = match forms.map_err(CommitError::Failed)? {
+                None => codec::encode(sealing, call.kind, &key, object),
+                Some(forms) => {
+                    shown = Some(forms.shown);
+                    codec::encode(sealing, call.kind, &key, &forms.stored)
+                }
+            };
             Op::Put(value.map_err(CommitError::Failed)?)
         }
         None => Op::Delete,
@@ -335,6 +363,9 @@ pub(super) async fn commit(
         Err(e) => return Err(CommitError::Failed(store_error(e))),
     };
     if let Some(object) = object {
+        if let Some(shown) = shown {
+            *object = shown;
+        }
         meta::set_resource_version(object, Some(&committed.revision.0.to_string()));
     }
     if call.settles {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use store::Entry;
 
 use super::stored_form::Splicer;
-use super::{Registry, codec, store_error};
+use super::{Registry, codec, store_error, versions};
 use crate::kinds::Kind;
 
 /// The object, or 404.
@@ -51,5 +51,6 @@ async fn entry(
         .get(&kind.key(namespace, name))
         .await
         .map_err(store_error)?;
-    entry.ok_or_else(|| ApiError::not_found(&kind.group_resource(), name))
+    let entry = entry.ok_or_else(|| ApiError::not_found(&kind.group_resource(), name))?;
+    versions::entry(registry, kind, entry).await
 }

@@ -6,7 +6,7 @@ use apimachinery::status::ApiError;
 use serde_json::Value;
 use store::ListRequest;
 
-use super::{Registry, codec, store_error};
+use super::{Registry, codec, store_error, versions};
 use crate::kinds::Kind;
 
 /// Reads objects of any kind, without authorization: for code of the server.
@@ -40,9 +40,11 @@ impl Reader {
             .get(&kind.key(namespace, name))
             .await
             .map_err(store_error)?;
-        entry
-            .map(|entry| codec::decode(&self.0.sealing, &kind, &entry))
-            .transpose()
+        let Some(entry) = entry else {
+            return Ok(None);
+        };
+        let entry = versions::entry(&self.0, &kind, entry).await?;
+        codec::decode(&self.0.sealing, &kind, &entry).map(Some)
     }
 
     /// All objects of a resource in a namespace, or in all when it is empty.
@@ -64,7 +66,8 @@ impl Reader {
             limit: None,
             at: None,
         };
-        let listing = self.0.store.list(request).await.map_err(store_error)?;
+        let mut listing = self.0.store.list(request).await.map_err(store_error)?;
+        versions::entries(&self.0, &kind, &mut listing.entries).await?;
         listing
             .entries
             .iter()

@@ -9,8 +9,9 @@ use store::{Precondition, Revision};
 use super::change::{Change, Proposal};
 use super::create::create_proposed;
 use super::pipeline::{self, CommitError};
-use super::{Call, checks, codec, metadata, store_error};
+use super::{Call, checks, codec, metadata, store_error, versions};
 use crate::admission;
+use crate::conversion::with_versions;
 use crate::decode::Decoded;
 use crate::limits;
 use crate::strategy::Operation;
@@ -49,7 +50,11 @@ pub(crate) async fn update_with(
 struct Replace(Decoded, bool);
 
 impl Change for Replace {
-    fn propose(&self, _old: Option<&Value>) -> Result<Proposal, ApiError> {
+    fn propose(
+        &self,
+        _old: Option<&Value>,
+        _versions: Option<&dyn smd::Versions>,
+    ) -> Result<Proposal, ApiError> {
         Ok(Proposal {
             object: self.0.value.clone(),
             duplicates: self.0.duplicates.clone(),
@@ -66,7 +71,11 @@ impl Change for Replace {
 struct With<F>(F);
 
 impl<F: Fn(&mut Value) -> Result<(), ApiError> + Sync> Change for With<F> {
-    fn propose(&self, old: Option<&Value>) -> Result<Proposal, ApiError> {
+    fn propose(
+        &self,
+        old: Option<&Value>,
+        _versions: Option<&dyn smd::Versions>,
+    ) -> Result<Proposal, ApiError> {
         let mut object = old.cloned().unwrap_or_default();
         (self.0)(&mut object)?;
         Ok(Proposal {
@@ -96,7 +105,7 @@ pub(super) async fn update(call: &Call<'_>, change: &dyn Change) -> Result<Outco
             if !change.creates() {
                 return Err(ApiError::not_found(&resource, call.name));
             }
-            let proposal = change.propose(None)?;
+            let proposal = change.propose(None, None)?;
             if proposal.whole && meta::uid(&proposal.object).is_some() && proposal.applied {
                 return Err(ApiError::conflict(
                     &resource,
@@ -115,12 +124,16 @@ pub(super) async fn update(call: &Call<'_>, change: &dyn Change) -> Result<Outco
             }
         };
         let sealing = &call.registry.sealing;
+        let stale = sealing.is_stale(&entry.key, &entry.value)
+            || versions::is_stale(call.registry, call.kind, &entry);
+        let entry = versions::entry(call.registry, call.kind, entry).await?;
         let old = codec::decode(sealing, call.kind, &entry)?;
-        let proposal = change.propose(Some(&old))?;
+        let propose = |versions: Option<&dyn smd::Versions>| change.propose(Some(&old), versions);
+        let proposal = with_versions(call.registry, call.kind, propose).await??;
         let read = Read {
             object: old,
             at: entry.modified,
-            stale: sealing.is_stale(&entry.key, &entry.value),
+            stale,
         };
         match attempt(call, proposal, read).await? {
             Some(object) => {
@@ -185,9 +198,9 @@ async fn attempt(
     let applied = proposal.applied.then(|| object.clone());
     let mutated = admission::mutate(call, &mut object, Some(&old)).await?;
     if !proposal.applied {
-        pipeline::manage(call, &mut object, Some(&old))?;
+        pipeline::manage(call, &mut object, Some(&old)).await?;
     } else if mutated {
-        pipeline::manage(call, &mut object, applied.as_ref())?;
+        pipeline::manage(call, &mut object, applied.as_ref()).await?;
     }
     errors.retain(|_| call.subresource.is_empty());
     pipeline::judge(call, &object, Some(&old), errors).await?;
@@ -196,7 +209,7 @@ async fn attempt(
         return Ok(Some(old));
     }
     if call.options.dry_run {
-        return Ok(Some(object));
+        return versions::shown(call, object).await.map(Some);
     }
     let gone = is_finished(call, &object);
     let committed = if gone {

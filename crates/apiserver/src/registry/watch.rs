@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::list::{revision_parameter, too_large_revision};
 use super::selection::Selection;
 use super::watch_frames::Frames;
-use super::{Registry, store_error, wait_for_revision};
+use super::{Registry, store_error, versions, wait_for_revision};
 use crate::body::{FrameSender, ResponseBody, Stalled};
 use crate::flow::WatchPlace;
 use crate::kinds::Kind;
@@ -172,11 +172,12 @@ pub(crate) async fn watch(
             }
         }
         if start.initial {
-            let listing = registry
+            let mut listing = registry
                 .store
                 .list(ListRequest::prefix(prefix.clone()))
                 .await
                 .map_err(store_error)?;
+            versions::entries(registry, &kind, &mut listing.entries).await?;
             if start.mark_initial {
                 first.mark = Some(listing.revision);
             }
@@ -353,11 +354,11 @@ impl Feed {
                 }
             };
             match item {
-                Ok(WatchItem::Event(event)) => {
+                Ok(WatchItem::Event(mut event)) => {
                     if !self.concerns(&event.key) {
                         continue;
                     }
-                    match self.frames.event(&event) {
+                    match self.frames.event(&mut event).await {
                         Ok(Some(frame)) => {
                             self.sent = event.revision;
                             self.send(frame).await?;

@@ -12,7 +12,7 @@ use store::{Entry, Event, Revision};
 
 use super::selection::Selection;
 use super::stored_form::Splicer;
-use super::{Registry, codec};
+use super::{Registry, codec, versions};
 use crate::kinds::Kind;
 use crate::negotiate::{Accept, Format, View};
 use crate::request::Query;
@@ -90,7 +90,8 @@ impl Frames {
     ///
     /// # Errors
     /// As [`Self::added`].
-    pub(super) fn event(&mut self, event: &Event) -> Result<Option<Bytes>, ApiError> {
+    pub(super) async fn event(&mut self, event: &mut Event) -> Result<Option<Bytes>, ApiError> {
+        versions::event(&self.registry, &self.kind, event).await?;
         let (ty, stored) = match (&event.previous, &event.value) {
             (None, Some(value)) => ("ADDED", Some(value)),
             (Some(_), Some(value)) => ("MODIFIED", Some(value)),

@@ -169,13 +169,13 @@ proptest! {
         for live in [None, Some(&live)] {
             let request = ApplyRequest {
                 live, applied: &applied, schema: &schema, manager: "m", api_version: "v1", subresource: None,
-                force, now, reset: &[&["status"]],
+                force, now, reset: &[&["status"]], versions: None,
             };
             let _ = apply(request);
             let mut new = applied.clone();
             update(UpdateRequest {
                 old: live, new: &mut new, schema: &schema, manager: "m", api_version: "v1", subresource: None,
-                now, reset: &[&["status"]],
+                now, reset: &[&["status"]], versions: None,
             });
         }
         let changes = compare(ty, &live, &applied);

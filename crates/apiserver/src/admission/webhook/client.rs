@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Uri, header};
@@ -22,7 +23,7 @@ use crate::tls_client;
 
 /// Why a webhook gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ClientError {
+pub(crate) enum ClientError {
     #[error("Post {0:?}: context deadline exceeded")]
     Timeout(String),
     #[error(
@@ -43,7 +44,7 @@ const IDLE: usize = 8;
 
 /// Idle connections by where they lead and what they trust.
 #[derive(Default)]
-pub(super) struct Client {
+pub(crate) struct Client {
     idle: Mutex<HashMap<Key, Vec<Connection>>>,
 }
 
@@ -54,25 +55,32 @@ impl Client {
         webhook: &Webhook,
         body: Vec<u8>,
     ) -> Result<Bytes, ClientError> {
-        let url = match &webhook.endpoint {
+        self.post_to(&webhook.endpoint, &webhook.ca, webhook.timeout, body)
+            .await
+    }
+
+    /// Posts a review to an endpoint that shows a certificate of `ca` (PEM; empty for the system's roots).
+    pub(crate) async fn post_to(
+        &self,
+        endpoint: &Endpoint,
+        ca: &[u8],
+        timeout: Duration,
+        body: Vec<u8>,
+    ) -> Result<Bytes, ClientError> {
+        let url = match endpoint {
             Endpoint::Url(url) => url,
             Endpoint::Service(service) => return Err(ClientError::Service(service.clone())),
         };
         let separator = if url.contains('?') { '&' } else { '?' };
-        let url = format!("{url}{separator}timeout={}s", webhook.timeout.as_secs());
-        let exchange = self.exchange(webhook, &url, Bytes::from(body));
-        match tokio::time::timeout(webhook.timeout, exchange).await {
+        let url = format!("{url}{separator}timeout={}s", timeout.as_secs());
+        let exchange = self.exchange(ca, &url, Bytes::from(body));
+        match tokio::time::timeout(timeout, exchange).await {
             Ok(result) => result,
             Err(_) => Err(ClientError::Timeout(url)),
         }
     }
 
-    async fn exchange(
-        &self,
-        webhook: &Webhook,
-        url: &str,
-        body: Bytes,
-    ) -> Result<Bytes, ClientError> {
+    async fn exchange(&self, ca: &[u8], url: &str, body: Bytes) -> Result<Bytes, ClientError> {
         let failed = |reason: String| ClientError::Failed {
             url: url.to_owned(),
             reason,
@@ -83,7 +91,7 @@ impl Client {
             .ok_or_else(|| failed("the URL names no host".to_owned()))?
             .as_str()
             .to_owned();
-        let key = (authority.clone(), webhook.ca.clone());
+        let key = (authority.clone(), ca.to_vec());
         let request = || {
             Request::post(uri.path_and_query().map_or("/", |p| p.as_str()))
                 .header(header::HOST, &authority)
@@ -97,7 +105,7 @@ impl Client {
         let response = loop {
             let (mut connection, was_idle) = match reused.take() {
                 Some(connection) => (connection, true),
-                None => (connect(&uri, &webhook.ca).await.map_err(failed)?, false),
+                None => (connect(&uri, ca).await.map_err(failed)?, false),
             };
             match connection.send_request(request()?).await {
                 Ok(response) => break (connection, response),

@@ -8,11 +8,29 @@ use serde_json::Value;
 
 /// Where a webhook listens.
 #[derive(Debug)]
-pub(super) enum Endpoint {
+pub(crate) enum Endpoint {
     /// `clientConfig.url`.
     Url(String),
     /// `clientConfig.service`, as `namespace/name`.
     Service(String),
+}
+
+impl Endpoint {
+    /// Reads `clientConfig` of a webhook, be it one of admission or of conversion.
+    pub(crate) fn of(webhook: &Value) -> Self {
+        let text = |pointer: &str| {
+            let value = webhook.pointer(pointer).and_then(Value::as_str);
+            value.unwrap_or_default()
+        };
+        match text("/clientConfig/url") {
+            "" => Endpoint::Service(format!(
+                "{}/{}",
+                text("/clientConfig/service/namespace"),
+                text("/clientConfig/service/name")
+            )),
+            url => Endpoint::Url(url.to_owned()),
+        }
+    }
 }
 
 /// One rule: which writes a webhook is asked about.
@@ -86,14 +104,6 @@ fn webhook(value: &Value) -> Webhook {
             .and_then(Value::as_str)
             .unwrap_or_default()
     };
-    let endpoint = match value.pointer("/clientConfig/url").and_then(Value::as_str) {
-        Some(url) => Endpoint::Url(url.to_owned()),
-        None => Endpoint::Service(format!(
-            "{}/{}",
-            text("/clientConfig/service/namespace"),
-            text("/clientConfig/service/name")
-        )),
-    };
     let rules = value.get("rules").and_then(Value::as_array);
     let rules = rules.into_iter().flatten().map(|rule| Rule {
         operations: strings(rule, "operations"),
@@ -107,7 +117,7 @@ fn webhook(value: &Value) -> Webhook {
     let seconds = value["timeoutSeconds"].as_u64().unwrap_or(10).clamp(1, 30);
     Webhook {
         name: text("/name").to_owned(),
-        endpoint,
+        endpoint: Endpoint::of(value),
         ca: base64::engine::general_purpose::STANDARD
             .decode(text("/clientConfig/caBundle"))
             .unwrap_or_default(),

@@ -30,7 +30,9 @@ use crate::registry::codec::{self, LoadError};
 use crate::registry::{Call, CaughtUp, Registry, complete_again};
 use crate::strategy::Operation;
 
-pub(crate) use strategy::ConfigurationStrategy;
+pub(crate) use client::{Client, ClientError};
+pub(crate) use config::Endpoint;
+pub(crate) use strategy::{ConfigurationStrategy, client_config};
 
 const GROUP: &str = "admissionregistration.k8s.io";
 const PREFIXES: [&str; 2] = [
@@ -49,13 +51,18 @@ struct Lists {
 pub(crate) struct Webhooks {
     lists: ArcSwap<Lists>,
     pub caught_up: CaughtUp,
-    client: client::Client,
+    client: Client,
     pub calls: WebhookCalls,
 }
 
 type Objects = BTreeMap<Arc<str>, Value>;
 
 impl Webhooks {
+    /// The client that all webhooks are reached by.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     fn rebuild(&self, objects: &Objects) {
         let of = |prefix: &str| {
             objects
