@@ -12,6 +12,7 @@
 //! meets); strategic merge patches take merge keys from the schemas.
 //! Documents are named by a hash of their content, so a client may keep one for ever.
 
+mod gnostic;
 mod operations;
 mod v2;
 
@@ -26,6 +27,7 @@ use sha2::{Digest, Sha256};
 use crate::builtin::{self, REFERENCE_PREFIX};
 use crate::model::Schema;
 
+pub use gnostic::v2_protobuf;
 pub use v2::{V2Part, v2_document, v2_part};
 
 /// Everything that documents need to know about a served resource.

@@ -15,7 +15,7 @@ use crate::respond;
 use crate::server::Inner;
 use crate::subresource::{Response, SubresourceRegistration};
 
-pub(crate) use openapi::OpenApi;
+pub(crate) use openapi::{OpenApi, wants_protobuf};
 
 /// Serves a discovery path; `None` when the path is another or nothing is there.
 pub(crate) fn serve(

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
 use schema::openapi::{
     KindDoc, SubresourceDoc, V2Part, document_hash, document_path, v2_document, v2_part,
-    v3_document, v3_index,
+    v2_protobuf, v3_document, v3_index,
 };
 
 use crate::kinds::{Kind, KindSet, SchemaSource};
@@ -31,6 +31,29 @@ pub(crate) struct OpenApi {
     v3: Mutex<HashMap<String, Made<Bytes>>>,
     v2_parts: Mutex<HashMap<String, Made<Arc<V2Part>>>>,
     v2: Mutex<Option<Made<Bytes>>>,
+    v2_protobuf: Mutex<Option<Made<Bytes>>>,
+}
+
+const JSON: &str = "application/json";
+/// gnostic's form of the document of v2, which client-go asks for by either name.
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1+protobuf";
+const OLD_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// Whether the first form in `Accept` that the document of v2 has is protobuf.
+pub(crate) fn wants_protobuf(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter();
+    let mut media = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|clause| clause.split(';').next().unwrap_or_default().trim());
+    media
+        .find(|media| {
+            matches!(
+                *media,
+                JSON | "application/*" | "*/*" | PROTOBUF | OLD_PROTOBUF
+            )
+        })
+        .is_some_and(|media| matches!(media, PROTOBUF | OLD_PROTOBUF))
 }
 
 /// A name for what a document is made from: cheaper than the document, and different when it is. The same on every
@@ -127,7 +150,7 @@ impl OpenApi {
             let docs: Vec<KindDoc> = list.iter().map(doc).collect();
             Bytes::from(v3_document(&gv, &docs).to_string())
         });
-        let mut response = tagged(data, &print, accept, headers);
+        let mut response = tagged(data, &print, JSON, accept, headers);
         if asked.is_some() {
             let headers = response.headers_mut();
             headers.insert(
@@ -150,6 +173,37 @@ impl OpenApi {
         accept: Accept,
         headers: &HeaderMap,
     ) -> Response {
+        let (print, data) = self.v2(kinds);
+        if !wants_protobuf(headers) {
+            return tagged(data, &print, JSON, accept, headers);
+        }
+        let lock = || {
+            self.v2_protobuf
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        let known = lock().as_ref().filter(|(p, _)| *p == print).cloned();
+        let data = match known {
+            Some((_, data)) => data,
+            None => {
+                let document = serde_json::from_slice(&data).unwrap_or_default();
+                let data = Bytes::from(v2_protobuf(&document));
+                *lock() = Some((print.clone(), data.clone()));
+                data
+            }
+        };
+        // Another form is another thing to whoever keeps it.
+        tagged(
+            data,
+            &format!("{print}-protobuf"),
+            PROTOBUF,
+            accept,
+            headers,
+        )
+    }
+
+    /// The document of v2, with its fingerprint.
+    fn v2(&self, kinds: &KindSet) -> Made<Bytes> {
         let versions: Vec<(GroupVersion, String, &[Arc<Kind>])> = kinds
             .groups()
             .flat_map(|(group, versions)| {
@@ -166,7 +220,7 @@ impl OpenApi {
         let print = document_hash(all.as_bytes());
         let lock = || self.v2.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, data)) = lock().as_ref().filter(|(p, _)| *p == print) {
-            return tagged(data.clone(), &print, accept, headers);
+            return (print, data.clone());
         }
         let parts: Vec<Arc<V2Part>> = versions
             .iter()
@@ -184,12 +238,12 @@ impl OpenApi {
             .retain(|path, _| served.contains(path));
         let data = Bytes::from(v2_document(parts.iter().map(|part| &**part)));
         *lock() = Some((print.clone(), data.clone()));
-        tagged(data, &print, accept, headers)
+        (print, data)
     }
 }
 
 /// A document with its tag, or 304 when the client has it.
-fn tagged(data: Bytes, print: &str, accept: Accept, headers: &HeaderMap) -> Response {
+fn tagged(data: Bytes, print: &str, media: &str, accept: Accept, headers: &HeaderMap) -> Response {
     let tag = format!("\"{print}\"");
     let known = headers
         .get(header::IF_NONE_MATCH)
@@ -200,7 +254,7 @@ fn tagged(data: Bytes, print: &str, accept: Accept, headers: &HeaderMap) -> Resp
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
-        respond::bytes(StatusCode::OK, data, "application/json", accept)
+        respond::bytes(StatusCode::OK, data, media, accept)
     };
     let headers = response.headers_mut();
     if let Ok(tag) = HeaderValue::from_str(&tag) {

@@ -212,9 +212,16 @@ async fn serve(
         }
     }
     allowed?;
+    let accept = match accept {
+        // A form that only this document has.
+        Err(_) if info.path == "/openapi/v2" && discovery::wants_protobuf(&parts.headers) => {
+            Accept::default()
+        }
+        other => other?,
+    };
     let accept = Accept {
         pretty: info.query.flag("pretty"),
-        ..accept?
+        ..accept
     };
     // Held until the head of the answer is ready: a watch or a log goes on without a seat.
     let admitted = if in_process {

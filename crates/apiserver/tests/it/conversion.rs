@@ -12,7 +12,7 @@ fn path(version: &str) -> String {
     format!("/apis/example.com/{version}/namespaces/default/widgets")
 }
 
-fn schema(spec: Value) -> Value {
+fn schema(spec: &Value) -> Value {
     json!({"openAPIV3Schema": {"type": "object", "properties": {
         "spec": {"type": "object", "properties": spec},
     }}})
@@ -21,8 +21,8 @@ fn schema(spec: Value) -> Value {
 /// Stores v1 and serves both.
 fn crd(hook: &Hook) -> Value {
     let v1 =
-        schema(json!({"size": {"type": "string"}, "color": {"type": "string", "default": "red"}}));
-    let v2 = schema(json!({
+        schema(&json!({"size": {"type": "string"}, "color": {"type": "string", "default": "red"}}));
+    let v2 = schema(&json!({
         "extent": {"type": "object", "properties": {"value": {"type": "integer"}, "unit": {"type": "string"}}},
         "color": {"type": "string"},
     }));
@@ -92,7 +92,7 @@ fn convert(review: &Value) -> Value {
     })
 }
 
-fn widget(version: &str, name: &str, spec: Value) -> Value {
+fn widget(version: &str, name: &str, spec: &Value) -> Value {
     json!({"apiVersion": format!("example.com/{version}"), "kind": "Widget", "metadata": {"name": name}, "spec": spec})
 }
 
@@ -108,7 +108,7 @@ async fn every_version_is_read_and_written_through_the_webhook() {
     let (server, hook) = start().await;
     let (v1, v2) = (path("v1"), path("v2"));
     let made = server
-        .post(&v1, &widget("v1", "a", json!({"size": "5m"})))
+        .post(&v1, &widget("v1", "a", &json!({"size": "5m"})))
         .await
         .expect(201);
     assert_eq!(made["spec"], json!({"size": "5m", "color": "red"}));
@@ -144,7 +144,7 @@ async fn every_version_is_read_and_written_through_the_webhook() {
     // A write in the other version is converted to be stored, and shown as it will be read back.
     let extent = json!({"extent": {"value": 7, "unit": "km"}});
     let made = server
-        .post(&v2, &widget("v2", "b", extent))
+        .post(&v2, &widget("v2", "b", &extent))
         .await
         .expect(201);
     assert_eq!(
@@ -172,7 +172,7 @@ async fn every_version_is_read_and_written_through_the_webhook() {
     assert_eq!(items.len(), 2);
     assert!(items.iter().all(|item| item["spec"]["extent"].is_object()));
     assert_eq!(hook.take().len(), 1, "a list is one question");
-    let dry = widget("v2", "c", json!({"extent": {"value": 1, "unit": "m"}}));
+    let dry = widget("v2", "c", &json!({"extent": {"value": 1, "unit": "m"}}));
     let dry = server
         .post(&format!("{v2}?dryRun=All"), &dry)
         .await
@@ -190,7 +190,7 @@ async fn watches_show_their_version() {
     let (server, _hook) = start().await;
     let (v1, v2) = (path("v1"), path("v2"));
     server
-        .post(&v1, &widget("v1", "a", json!({"size": "5m"})))
+        .post(&v1, &widget("v1", "a", &json!({"size": "5m"})))
         .await
         .expect(201);
     let version = server.get(&v1).await.expect(200)["metadata"]["resourceVersion"].clone();
@@ -238,7 +238,7 @@ async fn field_managers_of_one_version_keep_what_they_own_in_another() {
     let (server, _hook) = start().await;
     let apply = async |version: &str, manager: &str, force: &str, spec: Value| {
         let path = format!("{}/a?fieldManager={manager}&force={force}", path(version));
-        let body = widget(version, "a", spec);
+        let body = widget(version, "a", &spec);
         server.patch(&path, "apply-patch+yaml", &body).await
     };
     apply("v1", "one", "false", json!({"size": "5m"}))
@@ -295,7 +295,7 @@ async fn what_the_webhook_gets_wrong_is_said() {
     let (server, hook) = start().await;
     let (v1, v2) = (path("v1"), path("v2"));
     for annotation in ["fail", "meddle"] {
-        let mut object = widget("v1", annotation, json!({"size": "5m"}));
+        let mut object = widget("v1", annotation, &json!({"size": "5m"}));
         object["metadata"]["annotations"] = json!({annotation: ""});
         server.post(&v1, &object).await.expect(201);
     }
@@ -339,7 +339,7 @@ async fn a_new_storage_version_takes_objects_over_when_they_are_written() {
     let (server, hook) = start().await;
     let v1 = path("v1");
     server
-        .post(&v1, &widget("v1", "a", json!({"size": "5m"})))
+        .post(&v1, &widget("v1", "a", &json!({"size": "5m"})))
         .await
         .expect(201);
     let turn = json!([

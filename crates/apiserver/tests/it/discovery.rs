@@ -104,7 +104,7 @@ async fn documents_of_v3_are_named_by_their_hash() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_document_of_v2_holds_all_kinds() {
     let server = Server::start().await;
     let first = server.get("/openapi/v2").await;
@@ -130,19 +130,26 @@ async fn the_document_of_v2_holds_all_kinds() {
             .is_object()
     );
     let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let binary = server
+        .send("GET", "/openapi/v2", &[("accept", protobuf)], "")
+        .await;
+    assert_eq!(binary.code, 200);
     assert_eq!(
-        server
-            .send("GET", "/openapi/v2", &[("accept", protobuf)], "")
-            .await
-            .code,
-        406
+        binary.header("content-type"),
+        "application/com.github.proto-openapi.spec.v2.v1+protobuf"
     );
-    let either = format!("{protobuf},application/json");
-    assert_eq!(
-        server
-            .send("GET", "/openapi/v2", &[("accept", &either)], "")
-            .await
-            .code,
-        200
-    );
+    assert_ne!(binary.header("etag"), second.header("etag"));
+    // kubectl reads this form.
+    let explained = server
+        .kubectl(&[
+            "explain",
+            "widget.spec.size",
+            "--output=plaintext-openapiv2",
+        ])
+        .await;
+    assert!(explained.contains("How big."), "{explained}");
+    let either = format!("application/json,{protobuf}");
+    let headers = [("accept", either.as_str())];
+    let json = server.send("GET", "/openapi/v2", &headers, "").await;
+    assert_eq!(json.bytes, second.bytes);
 }
