@@ -34,6 +34,9 @@ pub struct Options {
     pub node: String,
     /// Whether VMs may run from the start.
     pub enable_runtime: bool,
+    /// Size of the device that the data directory is on, in bytes: a file system in memory of its own. Without
+    /// it the directory is where all others are.
+    pub device: Option<u64>,
 }
 
 impl Default for Options {
@@ -41,6 +44,7 @@ impl Default for Options {
         Self {
             node: "node1".to_owned(),
             enable_runtime: true,
+            device: None,
         }
     }
 }
@@ -81,6 +85,9 @@ impl Platform {
         remains::own(&root)?;
         for below in ["home", "data"] {
             fs::create_dir(root.join(below)).context("making a directory")?;
+        }
+        if let Some(size) = options.device {
+            mount_memory(&root.join("data"), size)?;
         }
         let noting = tokio::spawn(note_pods(root.clone())).abort_handle();
         let kubeconfig = root.join("kc");
@@ -157,14 +164,18 @@ impl Platform {
         .await;
         let line = match (line, ended) {
             (Ok(line), None) => line,
-            (line, ended) => bail!(
-                "{}; the end of its log:\n{}",
-                ended.map_or_else(
-                    || line.err().map(|e| e.to_string()).unwrap_or_default(),
-                    |status| format!("ferrovirt up ended with {status}")
-                ),
-                tail(&self.log())
-            ),
+            (line, ended) => {
+                // What is not ready is of no use, and another start may follow.
+                self.kill9()?;
+                bail!(
+                    "{}; the end of its log:\n{}",
+                    ended.map_or_else(
+                        || line.err().map(|e| e.to_string()).unwrap_or_default(),
+                        |status| format!("ferrovirt up ended with {status}")
+                    ),
+                    tail(&self.log())
+                )
+            }
         };
         let url = line.split(' ').find_map(|w| w.strip_prefix("url="));
         let kubeconfig = line.split(' ').find_map(|w| w.strip_prefix("kubeconfig="));
@@ -390,6 +401,20 @@ impl Drop for Platform {
         }
         remains::remove(&self.root);
     }
+}
+
+/// Mounts a file system in memory; it is unmounted with the rest of the platform.
+fn mount_memory(at: &Path, size: u64) -> Result<()> {
+    use rustix::mount::{MountFlags, mount};
+    let options = std::ffi::CString::new(format!("size={size},mode=711"))?;
+    mount(
+        "tmpfs",
+        at,
+        "tmpfs",
+        MountFlags::empty(),
+        options.as_c_str(),
+    )
+    .with_context(|| format!("mounting a file system of {size} bytes at {}", at.display()))
 }
 
 /// Writes down every Pod that comes, so that its cgroups can be looked for after it has gone.

@@ -227,6 +227,7 @@ pub(crate) async fn alive(store: &dyn Store) -> Result<(), String> {
             key: "/health".into(),
             precondition: Precondition::Any,
             op: Op::Delete,
+            space: store::Space::Ordinary,
         };
         match store.commit(impossible).await {
             Err(StoreError::Conflict { .. }) => Ok(()),

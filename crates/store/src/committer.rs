@@ -10,6 +10,8 @@
 //! While a sync is under way, further writers queue up and form the next batch; a lone writer waits for nobody. Refusals
 //! are answered after the sync as well, because they may tell of a write of the same batch.
 //!
+//! On a full device a batch is tried again without what does not free space.
+//!
 //! The thread is an ordinary one, since a sync blocks; it ends when the store is dropped.
 
 use std::collections::HashMap;
@@ -22,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::error::StoreError;
 use crate::feed::Feed;
 use crate::limits;
-use crate::model::{Committed, Entry, Event, Op, Precondition, Revision, Write};
+use crate::model::{Committed, Entry, Event, Op, Precondition, Revision, Space, Write};
 
 /// What an engine does for the committer.
 pub(crate) trait Backend: Send + 'static {
@@ -32,8 +34,8 @@ pub(crate) trait Backend: Send + 'static {
     /// The newest entry of a key.
     fn current(&self, key: &str) -> Result<Option<Entry>, StoreError>;
 
-    /// Makes the events durable; all or none of them.
-    fn persist(&mut self, events: &[Event]) -> Result<(), StoreError>;
+    /// Makes the events durable; all or none of them. Those that free space may take reserved space.
+    fn persist(&mut self, events: &[Event], space: Space) -> Result<(), StoreError>;
 
     /// Makes durable events visible to readers. It must not take long.
     fn show(&self, events: &[Event]);
@@ -149,7 +151,14 @@ struct Batch {
     events: Vec<Event>,
     /// What the keys written in this batch hold after it.
     pending: HashMap<Arc<str>, Option<Entry>>,
-    answers: Vec<(Answer, Result<Committed, StoreError>)>,
+    answers: Vec<Pending>,
+}
+
+/// A writer with its answer if the batch succeeds, and what is tried again in reserved space if there is no other.
+struct Pending {
+    answer: Answer,
+    outcome: Result<Committed, StoreError>,
+    again: Option<Write>,
 }
 
 impl Batch {
@@ -175,6 +184,10 @@ impl Batch {
             Some(entry) => Ok(entry.clone()),
             None => backend.current(&write.key),
         };
+        let again = current
+            .as_ref()
+            .is_ok_and(|current| frees(&write, current.as_ref()))
+            .then(|| write.clone());
         let verdict = current.and_then(|current| decide(write, current, self.revision.next()));
         let outcome = verdict.map(|event| {
             self.revision = event.revision;
@@ -187,29 +200,60 @@ impl Batch {
             self.events.push(event);
             committed
         });
-        self.answers.push((answer, outcome));
+        self.answers.push(Pending {
+            answer,
+            outcome,
+            again,
+        });
     }
 
     /// Persists, publishes and answers. Returns the oldest revision left in the feed, if anything was committed.
     fn finish(self, backend: &mut impl Backend, feed: &Feed) -> Option<Revision> {
+        self.finish_in(Space::Ordinary, backend, feed)
+    }
+
+    fn finish_in(self, space: Space, backend: &mut impl Backend, feed: &Feed) -> Option<Revision> {
         let mut compacted = None;
         let mut failure = None;
         if !self.events.is_empty() {
-            match backend.persist(&self.events) {
+            match backend.persist(&self.events, space) {
                 Ok(()) => {
                     compacted = Some(feed.publish(self.events, |events| backend.show(events)));
                 }
                 Err(error) => failure = Some(error),
             }
         }
-        for (answer, outcome) in self.answers {
+        let full = space == Space::Ordinary && matches!(failure, Some(StoreError::Full));
+        let mut freeing = Self::new(backend.revision());
+        for pending in self.answers {
+            // Decided anew: what it was decided after is refused.
+            if let (true, Some(write)) = (full, pending.again) {
+                freeing.add(backend, write, pending.answer);
+                continue;
+            }
             // A caller that went away does not hear of its write; that is its contract.
-            let _ = answer.send(match &failure {
-                None => outcome,
+            let _ = pending.answer.send(match &failure {
+                None => pending.outcome,
                 Some(error) => Err(error.clone()),
             });
         }
+        if full {
+            return freeing.finish_in(Space::Reserve, backend, feed);
+        }
         compacted
+    }
+}
+
+/// Whether a write frees space, or is on the way to it.
+fn frees(write: &Write, current: Option<&Entry>) -> bool {
+    match &write.op {
+        Op::Delete => true,
+        Op::Put(value) => {
+            write.space == Space::Reserve
+                && current.is_some_and(|current| {
+                    value.len() <= current.value.len() + limits::RESERVED_GROWTH
+                })
+        }
     }
 }
 

@@ -12,11 +12,13 @@
 //!   committer          one thread, group commit, preconditions
 //!   memory             the current state as a persistent map
 //!   feed, watch        recent history in memory, watches as positions in it
+//! backup               the whole state in one file that can prove itself, and back
 //! conformance          what every engine must do, as tests
 //! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
 
+pub mod backup;
 mod committer;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -34,6 +36,8 @@ mod watch;
 
 pub use contract::Store;
 pub use error::{OpenError, StoreError, WatchError};
-pub use model::{Committed, Entry, Event, ListRequest, Listing, Op, Precondition, Revision, Write};
+pub use model::{
+    Committed, Entry, Event, ListRequest, Listing, Op, Precondition, Revision, Space, Write,
+};
 pub use retention::Retention;
 pub use watch::{Watch, WatchItem};

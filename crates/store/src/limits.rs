@@ -8,6 +8,9 @@ pub const KEY_BYTES: usize = 2048;
 /// The largest value. The API server refuses bodies beyond 3 MiB; what it stores may be a little larger.
 pub const VALUE_BYTES: usize = 8 << 20;
 
+/// A put that may take reserved space grows its value by at most so many bytes: a deletion's time stamps and finalizers.
+pub const RESERVED_GROWTH: usize = 1024;
+
 /// The most writes in one group commit.
 pub(crate) const BATCH_WRITES: usize = 1024;
 

@@ -23,6 +23,8 @@ pub(crate) struct Stored {
 pub(crate) struct View {
     pub(crate) map: OrdMap<Arc<str>, Stored>,
     pub(crate) revision: Revision,
+    /// What a snapshot of it takes.
+    pub(crate) bytes: u64,
 }
 
 /// The state that readers see.
@@ -47,6 +49,11 @@ impl Memory {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .revision
+    }
+
+    /// What a snapshot of the state takes, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).bytes
     }
 
     pub(crate) fn get(&self, key: &str) -> (Option<Entry>, Revision) {
@@ -80,26 +87,26 @@ impl View {
     }
 
     pub(crate) fn set(&mut self, key: &Arc<str>, entry: Option<Entry>) {
-        match entry {
+        let size = |value: &Bytes| crate::log::entry_size(key, value);
+        let added = entry.as_ref().map_or(0, |entry| size(&entry.value));
+        let before = match entry {
             Some(Entry {
                 key,
                 value,
                 created,
                 modified,
-            }) => {
-                self.map.insert(
-                    key,
-                    Stored {
-                        value,
-                        created,
-                        modified,
-                    },
-                );
-            }
-            None => {
-                self.map.remove(key);
-            }
-        }
+            }) => self.map.insert(
+                key,
+                Stored {
+                    value,
+                    created,
+                    modified,
+                },
+            ),
+            None => self.map.remove(key),
+        };
+        let removed = before.map_or(0, |before| size(&before.value));
+        self.bytes = self.bytes + added - removed;
     }
 
     /// All entries, sorted.

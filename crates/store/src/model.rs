@@ -93,6 +93,18 @@ impl fmt::Debug for Op {
     }
 }
 
+/// Which space a write may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Space {
+    /// What the device has.
+    #[default]
+    Ordinary,
+    /// On a full device, also what an engine keeps for freeing space: for a write on the way to a deletion. A put is
+    /// taken for one only if it grows its value by no more than [`crate::limits::RESERVED_GROWTH`]. Deletions always
+    /// may.
+    Reserve,
+}
+
 /// A request to change one key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Write {
@@ -102,6 +114,8 @@ pub struct Write {
     pub precondition: Precondition,
     /// The change.
     pub op: Op,
+    /// Which space it may take.
+    pub space: Space,
 }
 
 impl Write {
@@ -112,6 +126,7 @@ impl Write {
             key: key.into(),
             precondition: Precondition::Absent,
             op: Op::Put(value.into()),
+            space: Space::Ordinary,
         }
     }
 
@@ -122,6 +137,7 @@ impl Write {
             key: key.into(),
             precondition: Precondition::At(modified),
             op: Op::Put(value.into()),
+            space: Space::Ordinary,
         }
     }
 
@@ -132,6 +148,7 @@ impl Write {
             key: key.into(),
             precondition: Precondition::Any,
             op: Op::Put(value.into()),
+            space: Space::Ordinary,
         }
     }
 
@@ -142,6 +159,7 @@ impl Write {
             key: key.into(),
             precondition: Precondition::At(modified),
             op: Op::Delete,
+            space: Space::Ordinary,
         }
     }
 }

@@ -242,8 +242,8 @@ pub(super) const OUTSIDE: &[Outside] = &[
     only("zstd", &["disk"], "clusters of qcow2 images"),
     only(
         "flate2",
-        &["disk", "apiserver"],
-        "clusters of qcow2 images; compressed responses",
+        &["disk", "apiserver", "store"],
+        "clusters of qcow2 images; compressed responses; backups",
     ),
     only(
         "regex",

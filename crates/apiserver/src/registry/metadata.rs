@@ -118,6 +118,10 @@ pub(super) fn on_update(kind: &Kind, object: &mut Value, old: &Value) {
             }
         }
     }
+}
+
+/// Counts another generation if a changed object, complete with its defaults, asks for something else.
+pub(super) fn set_generation(kind: &Kind, object: &mut Value, old: &Value) {
     if kind.behaviour.generation {
         let before = meta::generation(old).unwrap_or(0);
         // A Deployment's annotations are copied to what it makes, so they count as its specification.

@@ -5,7 +5,7 @@ use apimachinery::meta;
 use apimachinery::status::ApiError;
 use schema::{AdditionalProperties, Schema};
 use serde_json::Value;
-use store::{Committed, Op, Precondition, StoreError, Write};
+use store::{Committed, Op, Precondition, Space, StoreError, Write};
 
 use super::{Call, FieldValidation, checks, codec, store_error, versions};
 use crate::conversion::with_versions;
@@ -348,6 +348,11 @@ pub(super) async fn commit(
         }
         None => Op::Delete,
     };
+    // What is being deleted frees space: it must go on where there is none left.
+    let space = match &object {
+        Some(object) if !meta::is_deleting(object) => Space::Ordinary,
+        _ => Space::Reserve,
+    };
     let committed = match call
         .registry
         .store
@@ -355,6 +360,7 @@ pub(super) async fn commit(
             key: key.into(),
             precondition,
             op,
+            space,
         })
         .await
     {

@@ -197,6 +197,7 @@ async fn attempt(
     }
     let applied = proposal.applied.then(|| object.clone());
     let mutated = admission::mutate(call, &mut object, Some(&old)).await?;
+    metadata::set_generation(call.kind, &mut object, &old);
     if !proposal.applied {
         pipeline::manage(call, &mut object, Some(&old)).await?;
     } else if mutated {

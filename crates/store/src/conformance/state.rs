@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Fixture, base, create, delete, keys, list, pairs, put};
-use crate::{ListRequest, Op, Precondition, Revision, StoreError, Write, limits};
+use crate::{ListRequest, Op, Precondition, Revision, Space, StoreError, Write, limits};
 
 /// Nothing, at revision zero.
 pub async fn a_new_store_is_empty(fixture: Fixture) {
@@ -58,6 +58,7 @@ pub async fn preconditions_decide(fixture: Fixture) {
                     key: key.into(),
                     precondition,
                     op: op.clone(),
+                    space: Space::Ordinary,
                 })
                 .await;
             let Err(StoreError::Conflict { current }) = refused else {
@@ -72,6 +73,7 @@ pub async fn preconditions_decide(fixture: Fixture) {
                 key: "/none".into(),
                 precondition,
                 op: Op::Delete,
+                space: Space::Ordinary,
             })
             .await;
         assert!(
@@ -90,6 +92,7 @@ pub async fn preconditions_decide(fixture: Fixture) {
             key: "/k".into(),
             precondition: Precondition::Any,
             op: Op::Delete,
+            space: Space::Ordinary,
         })
         .await
         .unwrap();

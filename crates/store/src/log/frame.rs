@@ -12,14 +12,14 @@
 use crate::limits;
 
 /// Bytes before the body.
-pub(super) const HEADER: usize = 12;
+pub(crate) const HEADER: usize = 12;
 
 /// The largest body: a record of the largest key and value, with some room for its fixed fields.
-pub(super) const MAX_BODY: usize = limits::KEY_BYTES + limits::VALUE_BYTES + 64;
+pub(crate) const MAX_BODY: usize = limits::KEY_BYTES + limits::VALUE_BYTES + 64;
 
 /// Why there is no valid frame at an offset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Damage {
+pub(crate) enum Damage {
     /// The file ends inside of the frame.
     Cut,
     /// The header's checksum does not match, or its length is impossible.
@@ -29,7 +29,7 @@ pub(super) enum Damage {
 }
 
 impl Damage {
-    pub(super) fn what(self) -> &'static str {
+    pub(crate) fn what(self) -> &'static str {
         match self {
             Self::Cut => "the file ends inside of a frame",
             Self::Header => "the checksum of a frame's header does not match",
@@ -39,7 +39,7 @@ impl Damage {
 }
 
 /// Appends a frame whose body is written by `body`.
-pub(super) fn encode(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn encode(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER]);
     body(out);
@@ -52,7 +52,7 @@ pub(super) fn encode(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// What a valid header says: the body's length and checksum.
-pub(super) fn decode_header(header: &[u8; HEADER]) -> Result<(usize, u32), Damage> {
+pub(crate) fn decode_header(header: &[u8; HEADER]) -> Result<(usize, u32), Damage> {
     let (mut length, mut sum, mut own) = ([0; 4], [0; 4], [0; 4]);
     length.copy_from_slice(&header[0..4]);
     sum.copy_from_slice(&header[4..8]);
@@ -68,7 +68,7 @@ pub(super) fn decode_header(header: &[u8; HEADER]) -> Result<(usize, u32), Damag
 }
 
 /// The body of the frame at the beginning of `bytes`.
-pub(super) fn decode(bytes: &[u8]) -> Result<&[u8], Damage> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<&[u8], Damage> {
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
         return Err(Damage::Cut);
     };
@@ -81,23 +81,23 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&[u8], Damage> {
 }
 
 /// Reads the fixed fields of a body, front to back.
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    pub(super) fn u8(&mut self) -> Option<u8> {
+    pub(crate) fn u8(&mut self) -> Option<u8> {
         let (&value, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(value)
     }
 
-    pub(super) fn u64(&mut self) -> Option<u64> {
+    pub(crate) fn u64(&mut self) -> Option<u64> {
         let (value, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(u64::from_le_bytes(*value))
     }
 
     /// A key with its length before it.
-    pub(super) fn key(&mut self) -> Option<&'a str> {
+    pub(crate) fn key(&mut self) -> Option<&'a str> {
         let (length, rest) = self.0.split_first_chunk()?;
         let (key, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
         self.0 = rest;
@@ -106,7 +106,7 @@ impl<'a> Fields<'a> {
 }
 
 /// Appends a key with its length before it.
-pub(super) fn put_key(out: &mut Vec<u8>, key: &str) {
+pub(crate) fn put_key(out: &mut Vec<u8>, key: &str) {
     // Keys are bounded by limits::KEY_BYTES, far below.
     out.extend_from_slice(&u16::try_from(key.len()).unwrap_or(u16::MAX).to_le_bytes());
     out.extend_from_slice(key.as_bytes());

@@ -3,6 +3,8 @@
 //! ```text
 //! data directory
 //!   lock                             flock: one process at a time
+//!   identity                         a UUID
+//!   reserve                          nothing: space for deletions and a snapshot on a full device
 //!   0000000000000040.snapshot        the state at the oldest revision of the history
 //!   0000000000000001.log ...         every commit since (and a little before)
 //! ```
@@ -13,8 +15,12 @@
 //!
 //! What it does not do: hold more data than fits in memory. The API server's objects do.
 
-mod frame;
+mod check;
+pub(crate) mod frame;
+mod identity;
+mod new;
 mod recovery;
+mod reserve;
 mod segment;
 mod snapshot;
 mod writer;
@@ -36,8 +42,10 @@ use crate::memory::Memory;
 use crate::model::{Committed, Entry, ListRequest, Listing, Revision, Write};
 use crate::retention::Retention;
 use crate::watch::Watch;
-
+pub use check::{FileReport, Hole, Report, check};
+pub(crate) use new::{NewStore, beside};
 use recovery::Recovered;
+pub(crate) use snapshot::entry_size;
 use writer::{Wrap, Writer};
 
 /// The tunables of the engine; the defaults suit a control plane.
@@ -50,6 +58,9 @@ pub struct Options {
     /// A snapshot is taken when segments of at least this size, and of at least the last snapshot's size, hold nothing
     /// but compacted history. So the directory has at most about twice this, twice the state, and the history.
     pub garbage_bytes: u64,
+    /// Space kept for deletions on a full device, beside the space for a snapshot; on a small device it is less, and 0
+    /// keeps none at all.
+    pub reserve_bytes: u64,
 }
 
 impl Default for Options {
@@ -58,6 +69,7 @@ impl Default for Options {
             retention: Retention::default(),
             segment_bytes: 8 << 20,
             garbage_bytes: 32 << 20,
+            reserve_bytes: 8 << 20,
         }
     }
 }
@@ -68,6 +80,7 @@ pub struct LogStore {
     committer: Committer,
     memory: Arc<Memory>,
     feed: Arc<Feed>,
+    identity: String,
 }
 
 impl fmt::Debug for LogStore {
@@ -91,6 +104,7 @@ impl LogStore {
 
     fn open_on(directory: &Path, options: Options, wrap: Wrap) -> Result<Self, OpenError> {
         let Recovered { view, feed, files } = recovery::recover(directory, options.retention)?;
+        let identity = identity::read_or_create(directory)?;
         let (memory, feed) = (Arc::new(Memory::new(view)), Arc::new(feed));
         let writer = Writer::new(
             directory,
@@ -106,7 +120,14 @@ impl LogStore {
             committer,
             memory,
             feed,
+            identity,
         })
+    }
+
+    /// What tells this store from every other, also from one restored from its backup: a UUID.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 }
 

@@ -273,6 +273,14 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// Locks a store that is there, for looking only; one that was never opened has no lock.
+pub(super) fn lock_existing(directory: &Path) -> Result<Option<File>, OpenError> {
+    match fs::metadata(directory.join("lock")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        _ => lock(directory).map(Some),
+    }
+}
+
 fn sync_directory(directory: &Path) -> Result<(), OpenError> {
     File::open(directory)
         .and_then(|file| file.sync_all())
@@ -281,14 +289,14 @@ fn sync_directory(directory: &Path) -> Result<(), OpenError> {
 
 /// The files of a store's directory, each kind sorted by revision.
 #[derive(Default)]
-struct Found {
-    snapshots: Vec<(Revision, PathBuf)>,
-    segments: Vec<(Revision, PathBuf)>,
+pub(super) struct Found {
+    pub(super) snapshots: Vec<(Revision, PathBuf)>,
+    pub(super) segments: Vec<(Revision, PathBuf)>,
     temporary: Vec<PathBuf>,
 }
 
 impl Found {
-    fn scan(directory: &Path) -> Result<Self, OpenError> {
+    pub(super) fn scan(directory: &Path) -> Result<Self, OpenError> {
         let mut found = Self::default();
         for item in fs::read_dir(directory).map_err(OpenError::io("list", directory))? {
             let path = item.map_err(OpenError::io("list", directory))?.path();

@@ -162,6 +162,24 @@ pub(super) fn read(
     Ok(Read { end: offset, last })
 }
 
+/// A valid record at an offset, whatever is before it.
+pub(super) struct At {
+    pub(super) revision: Revision,
+    /// Of the frame's body.
+    pub(super) length: usize,
+}
+
+/// The record at an offset, if there is a valid one.
+pub(super) fn record_at(bytes: &[u8], offset: usize) -> Option<At> {
+    let body = frame::decode(bytes.get(offset..)?).ok()?;
+    parse(body)
+        .filter(|record| record.batch <= offset as u64)
+        .map(|record| At {
+            revision: record.revision,
+            length: body.len(),
+        })
+}
+
 /// Whether damage at the end of the last segment can be the trace of an interrupted write; see the module.
 fn is_torn(bytes: &[u8], offset: usize, damage: Damage) -> bool {
     let interrupted = match damage {

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 
 use super::frame::{self, Fields};
+use super::reserve::Taken;
 use crate::error::OpenError;
 use crate::memory::View;
 use crate::model::{Entry, Revision};
@@ -38,7 +39,13 @@ pub(super) fn parse_name(path: &Path) -> Option<Revision> {
     super::parse_revision(path, "snapshot")
 }
 
-/// Writes the snapshot of a view and returns its path and size.
+/// What an entry takes in a snapshot, in bytes.
+pub(crate) fn entry_size(key: &str, value: &[u8]) -> u64 {
+    // Kind, two revisions, and the key's length.
+    (frame::HEADER + 1 + 16 + 2 + key.len() + value.len()) as u64
+}
+
+/// Writes the snapshot of a view and returns its path and size; into the space of a reserve, if one is given.
 ///
 /// # Guarantees
 /// When it returns `Ok`, the snapshot is durable under its name; otherwise there is none, and at most a temporary file.
@@ -46,10 +53,15 @@ pub(super) fn write(
     directory: &Path,
     view: &View,
     cancel: &AtomicBool,
+    space: Option<&Taken>,
 ) -> io::Result<(PathBuf, u64)> {
     let path = directory.join(format!("{:016x}.snapshot", view.revision.0));
     let temporary = path.with_extension(TEMPORARY);
-    let written = write_temporary(&temporary, view, cancel);
+    let file = match space {
+        Some(taken) => taken.open_as(&temporary),
+        None => File::create(&temporary),
+    };
+    let written = file.and_then(|file| write_temporary(file, view, cancel));
     let size = written.inspect_err(|_| {
         // Removing is a courtesy (space may be what lacked); opening the store removes it as well.
         let _ = fs::remove_file(&temporary);
@@ -59,8 +71,8 @@ pub(super) fn write(
     Ok((path, size))
 }
 
-fn write_temporary(temporary: &Path, view: &View, cancel: &AtomicBool) -> io::Result<u64> {
-    let mut out = BufWriter::with_capacity(256 << 10, File::create(temporary)?);
+fn write_temporary(file: File, view: &View, cancel: &AtomicBool) -> io::Result<u64> {
+    let mut out = BufWriter::with_capacity(256 << 10, file);
     let mut header = [0; HEADER];
     header[0..8].copy_from_slice(&MAGIC);
     header[8..16].copy_from_slice(&view.revision.0.to_le_bytes());
@@ -97,6 +109,8 @@ fn write_temporary(temporary: &Path, view: &View, cancel: &AtomicBool) -> io::Re
     out.write_all(&buffer)?;
     size += buffer.len() as u64;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    // What is left of a reserve.
+    file.set_len(size)?;
     file.sync_all()?;
     Ok(size)
 }

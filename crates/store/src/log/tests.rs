@@ -1,8 +1,10 @@
 //! Tests of the log engine.
 
+mod check;
 mod crash;
 mod differential;
 mod faults;
+mod full;
 mod kill;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ fn tiny() -> Options {
         },
         segment_bytes: 1000,
         garbage_bytes: 1000,
+        reserve_bytes: 0,
     }
 }
 

@@ -4,9 +4,11 @@
 //! persist(batch): [rotate] -> append -> fdatasync -> visible
 //!                    |           |          +-- failed: poisoned, for ever: after a failed fsync the kernel may have
 //!                    |           |              dropped the pages and forgotten, so a retry proves nothing
-//!                    |           +-- no space: cut the partial batch, sync, refuse as Full
+//!                    |           +-- no space: cut the partial batch, sync, refuse as Full; relieve
 //!                    +-- a full segment is closed; it was synced with its last batch
 //! tidy: enough closed segments hold compacted history only -> snapshot of the oldest revision -> delete them
+//! relieve (the device is full): what is on it is much more than the state -> forget the history, close the segment,
+//!       snapshot of the newest revision into the reserve -> delete everything else
 //! ```
 
 use std::fs::{self, File};
@@ -15,14 +17,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::recovery::{self, Active, Closed, Files};
+use super::reserve::{Reserve, Taken};
 use super::{Options, segment, snapshot};
 use crate::committer::Backend;
 use crate::error::{OpenError, StoreError};
 use crate::feed::{Feed, Undo};
 use crate::memory::{Memory, View};
-use crate::model::{Entry, Event, Revision};
+use crate::model::{Entry, Event, Revision, Space};
 
 /// What the writer needs of a file; tests put faults between.
 pub(super) trait Medium: Send {
@@ -51,6 +55,15 @@ impl Medium for File {
 /// How segments are opened: the identity, except in tests of faults.
 pub(super) type Wrap = Arc<dyn Fn(File) -> Box<dyn Medium> + Send + Sync>;
 
+/// What the reserve is cut by at a time, at least: some hundred deletions.
+const CUT: u64 = 64 << 10;
+
+/// Space is made on a full device when that frees this much, and a quarter of what remains.
+const RELIEF: u64 = 256 << 10;
+
+/// Between two attempts to make space on a full device.
+const RELIEVE_AGAIN: Duration = Duration::from_millis(500);
+
 /// See the module.
 pub(super) struct Writer {
     directory: PathBuf,
@@ -65,6 +78,10 @@ pub(super) struct Writer {
     snapshot: Option<PathBuf>,
     snapshot_bytes: u64,
     job: Option<Job>,
+    reserve: Reserve,
+    /// The device was full when it was last written to.
+    short: bool,
+    relieved: Option<Instant>,
     poisoned: Option<Arc<str>>,
     buffer: Vec<u8>,
     _lock: File,
@@ -100,6 +117,7 @@ impl Writer {
             lock,
         } = files;
         let Active { path, file, bytes } = active;
+        let reserve = Reserve::open(directory, options.reserve_bytes);
         let mut medium = wrap(file);
         medium.cut(bytes).map_err(OpenError::io("seek in", &path))?;
         Ok(Self {
@@ -115,6 +133,9 @@ impl Writer {
             snapshot,
             snapshot_bytes,
             job: None,
+            reserve,
+            short: false,
+            relieved: None,
             poisoned: None,
             buffer: Vec::new(),
             _lock: lock,
@@ -193,6 +214,33 @@ impl Writer {
         Ok(())
     }
 
+    /// A write that takes space: what deletions need must be there too.
+    fn persist_ordinary(&mut self, events: &[Event]) -> Result<(), StoreError> {
+        let live = self.memory.bytes() + added(events);
+        // While a snapshot is made of the reserve, there is none.
+        if self.short && self.job.is_some() || !self.reserve.hold(live) {
+            return Err(StoreError::Full);
+        }
+        if self.bytes >= self.options.segment_bytes {
+            self.rotate()?;
+        }
+        self.append(events)?;
+        self.short = false;
+        Ok(())
+    }
+
+    /// A write on the way to free space. A full segment is no reason to refuse it.
+    fn persist_reserved(&mut self, events: &[Event]) -> Result<(), StoreError> {
+        let live = self.memory.bytes();
+        loop {
+            match self.append(events) {
+                Err(StoreError::Full) if self.reserve.release(CUT.max(2 * added(events)), live) => {
+                }
+                other => return other,
+            }
+        }
+    }
+
     /// Starts a snapshot if it would free more than it costs.
     fn start_snapshot(&mut self, compacted: Revision) {
         let garbage = self
@@ -205,27 +253,30 @@ impl Writer {
         if bytes == 0 || bytes < self.options.garbage_bytes.max(self.snapshot_bytes) {
             return;
         }
+        self.snapshot_instead_of(garbage, compacted, None);
+    }
+
+    /// Starts a snapshot of a revision that replaces the oldest closed segments, so many.
+    fn snapshot_instead_of(&mut self, garbage: usize, compacted: Revision, space: Option<Taken>) {
         let segments: Vec<_> = self.closed.drain(..garbage).collect();
         let undo = self.feed.undo("", compacted, || self.memory.view());
         let cancel = Arc::new(AtomicBool::new(false));
         let started = undo
             .map_err(|error| error.to_string())
             .and_then(|(newest, undo)| {
-                let (directory, cancel) = (self.directory.clone(), Arc::clone(&cancel));
-                let (doomed, stale) = (segments.clone(), self.snapshot.clone());
+                let snapshot = Snapshot {
+                    directory: self.directory.clone(),
+                    view: newest,
+                    undo,
+                    at: compacted,
+                    cancel: Arc::clone(&cancel),
+                    segments: segments.clone(),
+                    stale: self.snapshot.clone(),
+                    space,
+                };
                 std::thread::Builder::new()
                     .name("store-snapshot".to_owned())
-                    .spawn(move || {
-                        take_snapshot(
-                            &directory,
-                            newest,
-                            undo,
-                            compacted,
-                            &cancel,
-                            &doomed,
-                            stale.as_deref(),
-                        )
-                    })
+                    .spawn(move || snapshot.take())
                     .map_err(|error| error.to_string())
             });
         match started {
@@ -241,6 +292,37 @@ impl Writer {
                 self.closed.splice(0..0, segments);
             }
         }
+    }
+
+    /// Makes space on a full device, if much of what the store has there is history.
+    fn relieve(&mut self) {
+        self.finish_snapshot();
+        let now = Instant::now();
+        let live = self.memory.bytes();
+        let logged: u64 = self.closed.iter().map(|closed| closed.bytes).sum();
+        let gain = (logged + self.bytes + self.snapshot_bytes).saturating_sub(live);
+        let again = self
+            .relieved
+            .is_none_or(|last| now.duration_since(last) > RELIEVE_AGAIN);
+        if self.job.is_some() || self.poisoned.is_some() || !again || gain < RELIEF.max(live / 4) {
+            return;
+        }
+        self.relieved = Some(now);
+        if self.bytes > segment::HEADER as u64 {
+            self.reserve.release(CUT, live);
+            if let Err(error) = self.rotate() {
+                tracing::warn!(%error, "the device is full, and no segment can be begun to make space");
+                return;
+            }
+        }
+        tracing::warn!(directory = %self.directory.display(), bytes = gain,
+            "the device is full: the history is given up, watches and lists that need it begin anew");
+        let compacted = self.feed.compact(self.memory.revision());
+        let garbage = self
+            .closed
+            .partition_point(|segment| segment.last <= compacted);
+        let space = self.reserve.take();
+        self.snapshot_instead_of(garbage, compacted, Some(space));
     }
 
     /// Collects a snapshot that was finished.
@@ -263,33 +345,38 @@ impl Writer {
     }
 }
 
-/// The body of a snapshot's thread: rewinds the view to `at`, writes it, and deletes what it replaces.
-fn take_snapshot(
-    directory: &Path,
-    mut view: View,
+/// What a snapshot's thread needs.
+struct Snapshot {
+    directory: PathBuf,
+    view: View,
     undo: Undo,
     at: Revision,
-    cancel: &AtomicBool,
-    segments: &[Closed],
-    stale: Option<&Path>,
-) -> io::Result<Done> {
-    for (key, entry) in undo {
-        view.set(&key, entry);
-    }
-    view.revision = at;
-    let (path, bytes) = snapshot::write(directory, &view, cancel)?;
-    // From here on the snapshot stands. What cannot be deleted now is deleted when the store is opened again.
-    let stale = stale.filter(|stale| *stale != path);
-    for doomed in segments
-        .iter()
-        .map(|segment| segment.path.as_path())
-        .chain(stale)
-    {
-        if let Err(error) = fs::remove_file(doomed) {
-            tracing::warn!(path = %doomed.display(), %error, "cannot remove a file that a snapshot replaced");
+    cancel: Arc<AtomicBool>,
+    segments: Vec<Closed>,
+    stale: Option<PathBuf>,
+    space: Option<Taken>,
+}
+
+impl Snapshot {
+    /// The body of the thread: rewinds the view, writes it, and deletes what it replaces.
+    fn take(self) -> io::Result<Done> {
+        let mut view = self.view;
+        for (key, entry) in self.undo {
+            view.set(&key, entry);
         }
+        view.revision = self.at;
+        let (path, bytes) =
+            snapshot::write(&self.directory, &view, &self.cancel, self.space.as_ref())?;
+        // From here on the snapshot stands. What cannot be deleted now is deleted when the store is opened again.
+        let stale = self.stale.filter(|stale| *stale != path);
+        let segments = self.segments.into_iter().map(|segment| segment.path);
+        for doomed in segments.chain(stale) {
+            if let Err(error) = fs::remove_file(&doomed) {
+                tracing::warn!(path = %doomed.display(), %error, "cannot remove a file that a snapshot replaced");
+            }
+        }
+        Ok(Done { path, bytes })
     }
-    Ok(Done { path, bytes })
 }
 
 impl Backend for Writer {
@@ -301,16 +388,24 @@ impl Backend for Writer {
         Ok(self.memory.get(key).0)
     }
 
-    fn persist(&mut self, events: &[Event]) -> Result<(), StoreError> {
+    fn persist(&mut self, events: &[Event], space: Space) -> Result<(), StoreError> {
         if let Some(cause) = &self.poisoned {
             return Err(StoreError::Poisoned {
                 cause: Arc::clone(cause),
             });
         }
-        if self.bytes >= self.options.segment_bytes {
-            self.rotate()?;
+        if self.short {
+            self.finish_snapshot();
         }
-        self.append(events)
+        let written = match space {
+            Space::Ordinary => self.persist_ordinary(events),
+            Space::Reserve => self.persist_reserved(events),
+        };
+        if matches!(written, Err(StoreError::Full)) {
+            self.short = true;
+            self.relieve();
+        }
+        written
     }
 
     fn show(&self, events: &[Event]) {
@@ -319,6 +414,9 @@ impl Backend for Writer {
 
     fn tidy(&mut self, compacted: Revision) {
         self.finish_snapshot();
+        if self.short {
+            self.relieve();
+        }
         if self.job.is_none() && self.poisoned.is_none() {
             self.start_snapshot(compacted);
         }
@@ -334,6 +432,15 @@ impl Drop for Writer {
             let _ = job.thread.join();
         }
     }
+}
+
+/// What events add to the state at most, in bytes.
+fn added(events: &[Event]) -> u64 {
+    events
+        .iter()
+        .filter_map(|event| Some((event, event.value.as_ref()?)))
+        .map(|(event, value)| snapshot::entry_size(&event.key, value))
+        .sum()
 }
 
 /// Errors that more space would cure: no space, over quota, over the file size limit.

@@ -28,7 +28,7 @@ use crate::committer::{Backend, Committer};
 use crate::contract::Store;
 use crate::error::{OpenError, StoreError};
 use crate::feed::Feed;
-use crate::model::{Committed, Entry, Event, ListRequest, Listing, Revision, Write};
+use crate::model::{Committed, Entry, Event, ListRequest, Listing, Revision, Space, Write};
 use crate::retention::Retention;
 use crate::watch::Watch;
 
@@ -224,7 +224,7 @@ impl Backend for Transactions {
         read().map_err(|error| failed("read", error))
     }
 
-    fn persist(&mut self, events: &[Event]) -> Result<(), StoreError> {
+    fn persist(&mut self, events: &[Event], _space: Space) -> Result<(), StoreError> {
         self.write(events)
             .map_err(|error| failed("write to", error))?;
         if let Some(last) = events.last() {

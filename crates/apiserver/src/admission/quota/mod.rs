@@ -186,6 +186,7 @@ async fn store(
             key: key.clone().into(),
             precondition: Precondition::At(entry.modified),
             op: Op::Put(codec::encode(&registry.sealing, &kind, &key, &object)?),
+            space: store::Space::Ordinary,
         };
         match registry.store.commit(write).await {
             Err(store::StoreError::Conflict { .. }) => {}

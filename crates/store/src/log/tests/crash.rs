@@ -14,12 +14,12 @@ use crate::model::Event;
 use crate::{Entry, OpenError, Revision, Store, Write};
 
 /// A store's only segment after some acknowledged writes, with the state and the length after each.
-struct Recorded {
-    log: Vec<u8>,
-    acknowledged: Vec<(usize, Revision, Vec<Entry>)>,
+pub(super) struct Recorded {
+    pub(super) log: Vec<u8>,
+    pub(super) acknowledged: Vec<(usize, Revision, Vec<Entry>)>,
 }
 
-async fn record(writes: u64) -> Recorded {
+pub(super) async fn record(writes: u64) -> Recorded {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(segment::file_name(Revision(1)));
     let store = open(directory.path());
@@ -218,7 +218,7 @@ fn a_closed_segment_must_be_whole() {
 }
 
 /// A directory with a snapshot and several segments.
-async fn big() -> (tempfile::TempDir, Vec<Entry>) {
+pub(super) async fn big() -> (tempfile::TempDir, Vec<Entry>) {
     let directory = tempfile::tempdir().unwrap();
     let mut state = Vec::new();
     // The snapshot is taken in the background; opening and closing waits for none, so go on until there is one.
@@ -236,7 +236,7 @@ async fn big() -> (tempfile::TempDir, Vec<Entry>) {
     (directory, state)
 }
 
-fn copy(directory: &Path) -> tempfile::TempDir {
+pub(super) fn copy(directory: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for item in fs::read_dir(directory).unwrap() {
         let path = item.unwrap().path();

@@ -8,7 +8,8 @@ use super::tiny;
 use crate::log::{LogStore, Options};
 use crate::redb::RedbStore;
 use crate::{
-    ListRequest, Op, Precondition, Retention, Revision, Store, StoreError, Watch, WatchItem, Write,
+    ListRequest, Op, Precondition, Retention, Revision, Space, Store, StoreError, Watch, WatchItem,
+    Write,
 };
 
 const RETENTION: Retention = Retention {
@@ -154,6 +155,7 @@ impl Pair {
                     key: key.into(),
                     precondition,
                     op,
+                    space: Space::Ordinary,
                 };
                 self.compare(
                     newest,
