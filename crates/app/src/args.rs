@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::backup::{self, BackupOptions, CheckOptions, RestoreOptions};
 use crate::up::UpOptions;
 use crate::{up, workload};
 
@@ -28,6 +29,12 @@ struct Cli {
 enum Verb {
     /// Run the platform on this host, in the foreground.
     Up(Box<UpOptions>),
+    /// Save every object of the platform in one file, or check such a file
+    Backup(BackupOptions),
+    /// Make a data directory's store from a backup
+    Restore(RestoreOptions),
+    /// Look through the store of a platform that is down for damage
+    CheckStore(CheckOptions),
     /// Run one virtual machine; started by the node runtime in a Pod.
     #[command(hide = true)]
     Launcher,
@@ -60,6 +67,9 @@ pub(crate) fn main() -> ExitCode {
     let parsed = Cli::parse_from(args);
     match parsed.verb {
         Verb::Up(options) => up::main(*options),
+        Verb::Backup(options) => backup::backup(&options, &parsed.global),
+        Verb::Restore(options) => backup::restore(&options),
+        Verb::CheckStore(options) => backup::check(&options),
         Verb::Launcher => workload::launcher(),
         Verb::Importer(arguments) => workload::importer(*arguments),
         Verb::GuestConsoleLog => workload::guest_console_log(),

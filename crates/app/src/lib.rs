@@ -6,6 +6,7 @@
 //!                                    TLS listener ──┘              ├─ engine: garbage, namespaces, scheduler, volumes, node runtime
 //!                                                                  └─ components: VMRuntime, preflight checks; VM, VMI, DataVolume, node agent while it is on
 //!  ferrovirt launcher | importer | guest-console-log ─► one workload, in its Pod
+//!  ferrovirt backup | restore | check-store ─► the store in a file, and back
 //!  everything else ─► crate `cli`
 //! ```
 //!
@@ -15,6 +16,7 @@
 
 mod admission;
 mod args;
+mod backup;
 mod components;
 mod data_dir;
 mod kubeconfig;
@@ -23,6 +25,7 @@ mod platform;
 mod preflight_gate;
 mod request_options;
 mod sealing_options;
+mod store_error;
 mod subresources;
 mod up;
 mod workload;

@@ -140,17 +140,21 @@ async fn up(options: UpOptions, logs: ComponentLogs, started: Instant) -> anyhow
     let data = DataDir::prepare(&options.data_dir)?;
     let node = node_name(options.node_name.as_deref())?;
     let opened = LogStore::open(data.store(), store::log::Options::default())
-        .with_context(|| format!("opening the store in {}", data.store().display()))?;
+        .map_err(|error| crate::store_error::explain(&data.store(), error))?;
+    let opened = Arc::new(opened);
+    let identity = opened.identity().to_owned();
     let authority = Authority::load_or_create(data.pki()).context("opening the CA")?;
     let keys = ServiceAccountKeys::load_or_create(data.pki())
         .context("opening the service-account keys")?;
 
     let late_client = subresources::LateClient::default();
-    let mut config = Config::new(Arc::new(opened), Arc::new(keys));
+    let mut config = Config::new(opened.clone(), Arc::new(keys));
     config.strategies = admission::strategies();
     config.subresources = subresources::all(data.path().to_owned(), &late_client);
     options.sealing.apply(&mut config);
     options.oidc.apply(&mut config)?;
+    let backup = crate::backup::registration(opened, data.pki());
+    config.subresources.push(backup);
     if let Some(file) = &options.token_auth_file {
         let text =
             std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
@@ -184,7 +188,8 @@ async fn up(options: UpOptions, logs: ComponentLogs, started: Instant) -> anyhow
     let _ = late_client.set(client.clone());
     platform::install(&client).await?;
     let controllers = stop.child_token();
-    run_engine(&client, &data, &node, &authority, &controllers, &tasks).await?;
+    let this = (node.as_str(), identity.as_str());
+    run_engine(&client, &data, this, &authority, &controllers, &tasks).await?;
     run_components(&client, &data, &node, logs, &controllers, &tasks)?;
 
     let kubeconfig = write_kubeconfig(&options, &data, &authority, address)?;
@@ -299,11 +304,11 @@ fn workload_user() -> anyhow::Result<(u32, u32)> {
     Ok((id, id))
 }
 
-/// Starts the engine: what a Kubernetes node and control plane have beside VMs.
+/// Starts the engine on this node and store: what a Kubernetes node and control plane have beside VMs.
 async fn run_engine(
     client: &Client,
     data: &DataDir,
-    node: &str,
+    (node, store): (&str, &str),
     authority: &Authority,
     stop: &CancellationToken,
     tasks: &TaskTracker,
@@ -335,6 +340,7 @@ async fn run_engine(
     start(tasks, stop, engine::provisioner::run(c(), volumes, s()));
     let pods = noderuntime::Config {
         node: node.to_owned(),
+        store: store.to_owned(),
         data_dir: data.path().to_owned(),
         image: controllers::IMAGE.to_owned(),
         user,

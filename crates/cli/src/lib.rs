@@ -21,6 +21,7 @@ mod completion;
 mod console;
 mod delete;
 mod describe;
+mod download;
 mod duration;
 mod error;
 mod get;
@@ -45,6 +46,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use completion::CompletionOptions;
+pub use download::download;
 
 use error::Error;
 use session::Session;

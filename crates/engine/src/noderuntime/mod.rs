@@ -28,6 +28,8 @@
 //!   left behind (a launcher its QEMU). This is independent of the restart policy, which speaks of
 //!   the workload.
 //! - Nothing is removed before every process of the Pod is gone.
+//! - A Pod that the API does not know is removed only if it was started for the very store that the API has now. An
+//!   emptied or restored store, or another one, knows nothing of what runs here: that goes on, and is reported ([`sweep`]).
 //!
 //! Mirror Pods ([`is_mirror`]) stand for what runs elsewhere: it leaves them to whoever made them.
 //!
@@ -67,6 +69,8 @@ pub const CONSOLE_LOG: &str = "guest-console-log";
 pub struct Config {
     /// Name of this node.
     pub node: String,
+    /// The identity of the store behind the API, by which Pods of another past are told apart.
+    pub store: String,
     /// The data directory: Pods are in `pods/` of it.
     pub data_dir: PathBuf,
     /// The platform's image: the only one that runs here.

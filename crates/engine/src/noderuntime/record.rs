@@ -20,6 +20,9 @@ pub(super) struct Record {
     pub namespace: String,
     pub name: String,
     pub uid: String,
+    /// The identity of the store that the Pod was last seen in; none in records of before there were any.
+    #[serde(default)]
+    pub store: Option<String>,
     pub prepared_at: Timestamp,
     /// The one process of the Pod.
     pub main: Main,
@@ -83,6 +86,7 @@ impl Record {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             uid: uid.to_owned(),
+            store: None,
             prepared_at: now,
             main: Main::Waiting { not_before: None },
             restarts: 0,
@@ -90,6 +94,15 @@ impl Record {
             terminated_at: None,
             torn_down: false,
         }
+    }
+
+    /// Notes the store that knows the Pod; says whether that is news.
+    pub fn belongs_to(&mut self, store: &str) -> bool {
+        let news = self.store.as_deref() != Some(store);
+        if news {
+            self.store = Some(store.to_owned());
+        }
+        news
     }
 
     /// Reads the record of a Pod; nothing if there is none.

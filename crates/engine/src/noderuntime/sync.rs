@@ -267,6 +267,13 @@ impl Reconciler for Pods {
         let pod = observed.pod.as_ref();
         let uid = pod.uid().unwrap_or_default();
         let mut record = observed.record.clone();
+        if let Some(record) = &mut record
+            && record.belongs_to(&self.config.store)
+        {
+            record
+                .write(&observed.dir)
+                .map_err(|e| failed(pod, "recording")(&e))?;
+        }
         let mut waiting = None;
         for step in plan.steps {
             match step {
@@ -369,7 +376,8 @@ impl Reconciler for Pods {
                     return Ok(Next::Change);
                 }
             }
-            if let Some(record) = &record {
+            if let Some(record) = &mut record {
+                record.belongs_to(&self.config.store);
                 record
                     .write(&observed.dir)
                     .map_err(|e| failed(pod, "recording")(&e))?;

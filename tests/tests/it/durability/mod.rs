@@ -1,8 +1,11 @@
 //! What the API server promises of its store, asked over TLS: nothing that was acknowledged is lost, histories are
 //! gapless, and concurrent requests are as if one came after another.
 
+mod backup;
+mod backup_page;
 mod checker;
 mod crash_loop;
+mod disk_full;
 mod keys;
 mod linearizable;
 mod watchers;
