@@ -24,7 +24,7 @@ const INSTANCE: &str = include_str!("fields/instance.txt");
 const MACHINE: &str = include_str!("fields/machine.txt");
 /// Fields of a DataVolume's spec.
 const DATA_VOLUME: &str = include_str!("fields/datavolume.txt");
-/// Fields of a VMRuntime's spec beyond the three that are honoured (G-X01).
+/// Fields of a VMRuntime's spec that are not honoured in any form (G-X01).
 const VM_RUNTIME: &str = include_str!("fields/vmruntime.txt");
 
 /// Objects are at most this deep; the API server refuses deeper ones before.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// API group of the VM runtime.
@@ -66,6 +66,110 @@ pub struct VMRuntimeSpec {
     /// Format of disk images that are imported from now on; `raw` if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm_image_format: Option<VmImageFormat>,
+    /// What happens to VMs when their node is drained. `{}` takes all defaults; if not given, guests are shut down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eviction_policy: Option<EvictionPolicy>,
+    /// StorageClasses of VM disks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageSettings>,
+    /// Features by name. Which of them are in effect is in the status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub feature_gates: Option<BTreeMap<String, FeatureGate>>,
+    /// GPUs for guests. Only `false` can be honoured.
+    #[serde(rename = "enableGPU")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable_gpu: Option<bool>,
+    /// Whether NVIDIA's driver is installed on nodes. Only `false` can be honoured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub install_nvidia_driver: Option<bool>,
+    /// Address of the upload proxy. There is none: only the empty string can be honoured.
+    #[serde(rename = "cdiUploadProxyVIP")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cdi_upload_proxy_vip: Option<String>,
+    /// Whether the upload proxy has no address of its own. It never has.
+    #[serde(rename = "disableCDIUploadProxyVIP")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disable_cdi_upload_proxy_vip: Option<bool>,
+    /// Whether optimizations of Windows guests that nested virtualization does not stand are left out. There are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deploy_on_nested_virtualization: Option<bool>,
+    /// AppArmor profile of launchers. They are confined otherwise: only the empty string can be honoured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_armor_launcher_profile: Option<String>,
+}
+
+/// What happens to VMs when their node is drained (G-X07).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EvictionPolicy {
+    /// How VMs leave a node; `LiveMigrate` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eviction_strategy: Option<EvictionStrategy>,
+    /// Migrations that may fail before a VM is restarted instead: 1 to 5, 3 if not given.
+    #[serde(rename = "maxMigrationAttemptsPerVM")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "migration_attempts")]
+    pub max_migration_attempts_per_vm: Option<u32>,
+    /// How long the target of a migration may take to start, as `30s`, which is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "duration")]
+    pub migration_target_initialization_timeout: Option<String>,
+}
+
+impl EvictionPolicy {
+    /// How VMs leave a node.
+    pub fn strategy(&self) -> EvictionStrategy {
+        self.eviction_strategy.unwrap_or_default()
+    }
+}
+
+/// How VMs leave a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum EvictionStrategy {
+    /// They move while they run; those that cannot are restarted.
+    #[default]
+    LiveMigrate,
+    /// They are stopped, and started again when a node takes them.
+    Restart,
+}
+
+/// StorageClasses of VM disks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageSettings {
+    /// Class of disks that name none; the cluster's default if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_storage_class: Option<String>,
+    /// Class of the scratch space of imports, which need none here; the cluster's default if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_scratch_space_storage_class: Option<String>,
+}
+
+/// Whether a feature is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum FeatureGate {
+    /// It is.
+    Enabled,
+    /// It is not.
+    Disabled,
+}
+
+/// Features that the original product knows. None of them is part of this version.
+pub const FEATURE_GATES: [&str; 2] = ["EjectableCDROMs", "VMPersistentState"];
+
+fn migration_attempts(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "integer", "format": "int64", "minimum": 1, "maximum": 5, "nullable": true})
+}
+
+/// Go's durations, as `metav1.Duration` has them.
+fn duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "nullable": true,
+        "maxLength": 32,
+        "pattern": r"^([0-9]+(\.[0-9]+)?(ns|us|\u00b5s|ms|s|m|h))+$",
+    })
 }
 
 /// Format of disk images.
@@ -110,6 +214,19 @@ impl VMRuntimeSpec {
     /// How guests are to be run.
     pub fn emulation(&self) -> EmulationPolicy {
         EmulationPolicy::of(self.use_emulation)
+    }
+
+    /// The class of disks that name none, if one is set here.
+    pub fn default_storage_class(&self) -> Option<&str> {
+        let class = self.storage.as_ref()?.default_storage_class.as_deref();
+        class.filter(|c| !c.is_empty())
+    }
+
+    /// The class of scratch space, if one is set here.
+    pub fn default_scratch_space_storage_class(&self) -> Option<&str> {
+        let storage = self.storage.as_ref()?;
+        let class = storage.default_scratch_space_storage_class.as_deref();
+        class.filter(|c| !c.is_empty())
     }
 
     /// The format in effect (G-03).
@@ -176,6 +293,12 @@ pub struct VMRuntimeStatus {
     /// What the latest automatic check was started for; what differs from it starts another one (G-31).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preflight_basis: Option<PreflightBasis>,
+    /// The StorageClasses in effect: those of the spec, else the cluster's default, else none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageSettings>,
+    /// The features in effect, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub feature_gates: BTreeMap<String, FeatureGate>,
     /// Generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

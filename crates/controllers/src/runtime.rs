@@ -24,6 +24,8 @@ pub struct RuntimeFacts {
     pub emulation: EmulationPolicy,
     /// Why no VM may start although it is enabled: the newest preflight check has not passed (G-30).
     pub waits: Option<Waits>,
+    /// StorageClass of disks that name none, if one is set.
+    pub storage_class: Option<String>,
 }
 
 /// Why no VM may start, as a reason and a message of conditions.
@@ -42,6 +44,7 @@ impl RuntimeFacts {
         enabled: false,
         emulation: EmulationPolicy::Automatic,
         waits: None,
+        storage_class: None,
     };
 
     /// Reads them off the object.
@@ -53,6 +56,7 @@ impl RuntimeFacts {
             enabled: phase.is_some_and(RuntimePhase::may_start),
             emulation: runtime.spec.emulation(),
             waits: waits(runtime),
+            storage_class: runtime.spec.default_storage_class().map(str::to_owned),
         }
     }
 

@@ -142,6 +142,42 @@ fn the_runtime_has_one_name() {
 }
 
 #[test]
+fn settings_of_the_runtime_are_taken_where_they_ask_for_nothing() {
+    let object = |spec: Value| json!({"metadata": {"name": "vmruntime"}, "spec": spec});
+    let documented = json!({
+        "enabled": true, "useEmulation": null, "vmImageFormat": "qcow2",
+        "enableGPU": false, "installNvidiaDriver": false, "cdiUploadProxyVIP": "",
+        "disableCDIUploadProxyVIP": true, "deployOnNestedVirtualization": true,
+        "appArmorLauncherProfile": "", "haPolicy": null,
+        "storage": {"defaultStorageClass": "local-shared", "defaultScratchSpaceStorageClass": ""},
+        "evictionPolicy": {"evictionStrategy": "LiveMigrate", "maxMigrationAttemptsPerVM": 3,
+            "migrationTargetInitializationTimeout": "1m30s"},
+        "featureGates": {"VMPersistentState": "Enabled", "SomethingElse": "Disabled"},
+    });
+    assert_eq!(
+        fields_of(Kind::VMRuntime, &object(documented)),
+        Vec::<String>::new()
+    );
+    for (field, value) in [
+        ("enableGPU", json!(true)),
+        ("installNvidiaDriver", json!(true)),
+        ("cdiUploadProxyVIP", json!("10.0.0.1")),
+        ("appArmorLauncherProfile", json!("unconfined")),
+        ("haPolicy", json!({"defaultRecoveryStrategy": "Reschedule"})),
+    ] {
+        assert_eq!(
+            fields_of(Kind::VMRuntime, &object(json!({field: value}))),
+            [format!("spec.{field}")]
+        );
+    }
+    let class = json!({"storage": {"defaultStorageClass": "No Class"}});
+    assert_eq!(
+        fields_of(Kind::VMRuntime, &object(class)),
+        ["spec.storage.defaultStorageClass"]
+    );
+}
+
+#[test]
 fn words_that_nobody_knows_and_words_of_later() {
     let vm = |strategy: &str, eviction: &str| {
         json!({"metadata": {"name": "vm"}, "spec": {"runStrategy": strategy, "template": {"spec": {

@@ -73,11 +73,11 @@ fn what_asks_for_nothing_is_let_through() {
 
 #[test]
 fn the_vm_runtime_knows_its_later_fields() {
-    let object = json!({"spec": {"enabled": true, "enableGPU": true, "vmimageformat": "raw"}});
+    let object = json!({"spec": {"enabled": true, "haPolicy": {}, "vmimageformat": "raw"}});
     assert_eq!(
         messages(Kind::VMRuntime, &object),
         [
-            "spec.enableGPU is not honoured by this version of Ferrovirt; remove it",
+            "spec.haPolicy is not honoured by this version of Ferrovirt; remove it",
             "unknown field \"spec.vmimageformat\"",
         ]
     );

@@ -24,8 +24,8 @@ pub(super) fn importer_name(volume: &str) -> String {
     pod_name("importer", volume, None)
 }
 
-/// The claim: what the DataVolume asks for, owned by it.
-pub(super) fn claim(volume: &DataVolume) -> PersistentVolumeClaim {
+/// The claim: what the DataVolume asks for, owned by it. `class` is for those that name none.
+pub(super) fn claim(volume: &DataVolume, class: Option<&str>) -> PersistentVolumeClaim {
     let wanted = volume.spec.claim().cloned().unwrap_or_default();
     let access_modes = if wanted.access_modes.is_empty() {
         vec!["ReadWriteOnce".to_owned()]
@@ -52,7 +52,9 @@ pub(super) fn claim(volume: &DataVolume) -> PersistentVolumeClaim {
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(access_modes),
             volume_mode: wanted.volume_mode,
-            storage_class_name: wanted.storage_class_name,
+            storage_class_name: wanted
+                .storage_class_name
+                .or_else(|| class.map(str::to_owned)),
             volume_name: wanted.volume_name,
             selector: wanted.selector,
             resources: Some(VolumeResourceRequirements {

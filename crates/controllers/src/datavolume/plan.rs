@@ -142,7 +142,10 @@ fn course(facts: &Facts) -> (Words, Step, Option<Note>) {
             "NotFound",
             format!("PVC {name} is being created"),
         );
-        let step = Step::MakeClaim(Box::new(objects::claim(&facts.volume)));
+        let step = Step::MakeClaim(Box::new(objects::claim(
+            &facts.volume,
+            facts.runtime.storage_class.as_deref(),
+        )));
         return (words, step, None);
     };
     if !controls(facts.volume.as_ref(), claim) {

@@ -10,6 +10,7 @@ const ENABLED: RuntimeFacts = RuntimeFacts {
     enabled: true,
     emulation: EmulationPolicy::Automatic,
     waits: None,
+    storage_class: None,
 };
 
 fn volume(status: Value) -> Arc<DataVolume> {

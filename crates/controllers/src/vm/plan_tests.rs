@@ -47,6 +47,7 @@ fn facts(strategy: &str, instance: Option<Vmi>) -> Facts {
             enabled: true,
             emulation: EmulationPolicy::Automatic,
             waits: None,
+            storage_class: None,
         },
         instance,
         data_volumes: vec![data_volume("Succeeded")],

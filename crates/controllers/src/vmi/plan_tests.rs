@@ -48,6 +48,7 @@ fn facts(vmi: Vmi) -> Facts {
             enabled: true,
             emulation: EmulationPolicy::Automatic,
             waits: None,
+            storage_class: None,
         },
         pods: vec![],
         volumes: vec![ready_volume()],

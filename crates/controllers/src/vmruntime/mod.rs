@@ -5,6 +5,7 @@
 //!  VMs, instances, Pods ─────┴─► switch ─► status.phase ─► supervisors start and stop components
 //!  spec.useEmulation ─┐
 //!  nodes, components ─┤
+//!  settings, classes ─┤
 //!  newest preflight check ─┴─► plan ─► status.ready, conditions, preflightCheckSummary;
 //!                                      a new check when one is due (`preflight::trigger`)
 //! ```
@@ -16,6 +17,7 @@
 
 mod held;
 mod plan;
+mod settings;
 mod switch;
 mod waiting;
 
@@ -25,6 +27,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Client;
 use kube::api::{Api, ListParams, ObjectMeta};
 use kube::runtime::reflector::ObjectRef;
@@ -44,6 +47,7 @@ use api::vmruntime::{
 };
 use plan::{ComponentFacts, Facts, NodeFacts, Plan};
 pub(crate) use plan::{PREFLIGHT_FAILED, PREFLIGHT_RUNNING};
+use settings::ClassFacts;
 
 /// How soon a runtime that is being disabled is looked at again.
 const DISABLING: Duration = Duration::from_millis(250);
@@ -96,6 +100,11 @@ impl Reconciler for Runtimes {
             .list(&ListParams::default())
             .await
             .doing(|| "listing the preflight checks".to_owned())?;
+        let classes: Api<StorageClass> = Api::all(self.client.clone());
+        let classes = classes
+            .list(&ListParams::default())
+            .await
+            .doing(|| "listing the StorageClasses".to_owned())?;
         // While it is enabled, nothing depends on what exists.
         let held = if runtime.spec.is_enabled() {
             Vec::new()
@@ -108,6 +117,7 @@ impl Reconciler for Runtimes {
             checks: checks.items,
             nodes: nodes.items.iter().map(NodeFacts::of).collect(),
             components: pods.items.iter().filter_map(ComponentFacts::of).collect(),
+            classes: classes.items.iter().map(ClassFacts::of).collect(),
             held,
         })
     }
@@ -194,6 +204,9 @@ pub async fn run(client: Client, runtime: Runtime, cancel: CancellationToken) {
     let singleton = || Some(ObjectRef::<VMRuntime>::new(NAME));
     let controller = Controller::new(Api::<VMRuntime>::all(client.clone()), any())
         .watches(Api::<Node>::all(client.clone()), any(), move |_| {
+            singleton()
+        })
+        .watches(Api::<StorageClass>::all(client.clone()), any(), move |_| {
             singleton()
         })
         .watches(

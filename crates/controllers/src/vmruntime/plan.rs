@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 use reconcile::{EventKind, set_condition};
 
+use super::settings::{self, ClassFacts};
 use super::switch::{self, Decision, Held};
 use crate::note::Note;
 use crate::preflight::{self, trigger};
@@ -94,6 +95,7 @@ pub(super) struct Facts {
     pub checked: Vec<preflight::NodeFacts>,
     pub checks: Vec<Check>,
     pub components: Vec<ComponentFacts>,
+    pub classes: Vec<ClassFacts>,
     /// What keeps it from being off; not looked at while it is enabled.
     pub held: Vec<Held>,
 }
@@ -208,8 +210,10 @@ fn status(
     let (ready, reason, message) = readiness(facts, decision, latest);
     status.phase = Some(decision.phase);
     status.ready = ready;
-    // Importers write raw images only, so far; what was asked for is answered in a condition.
+    // Importers write raw images only, so far.
     status.effective_vm_image_format = Some(VmImageFormat::Raw);
+    status.storage = Some(settings::storage(spec, &facts.classes));
+    status.feature_gates = settings::feature_gates();
     status.observed_generation = facts.runtime.metadata.generation;
     let generation = facts.runtime.metadata.generation;
     let mut say = |type_: &str, holds: bool, reason: &str, message: String| {
@@ -226,16 +230,9 @@ fn status(
     say("Ready", ready, reason, message);
     let (emulated, reason, message) = emulation(facts);
     say("SoftwareEmulation", emulated, reason, message);
-    let qcow2 = spec.effective_image_format() == VmImageFormat::Qcow2;
-    let (reason, message) = if qcow2 {
-        (
-            "Qcow2NotHonoured",
-            "spec.vmImageFormat asks for qcow2, which this version cannot honour: images are imported as raw",
-        )
-    } else {
-        ("Raw", "images are imported as raw")
-    };
-    say("ImageFormatHonoured", !qcow2, reason, message.to_owned());
+    for (type_, holds, reason, message) in settings::words(spec, &facts.classes) {
+        say(type_, holds, reason, message);
+    }
     status
 }
 
@@ -299,7 +296,11 @@ fn readiness(
         );
         return (false, "NoHardwareVirtualization", message);
     }
-    (true, "Enabled", format!("{} nodes take VMs", able.len()))
+    let message = match able.len() {
+        1 => "1 node takes VMs".to_owned(),
+        n => format!("{n} nodes take VMs"),
+    };
+    (true, "Enabled", message)
 }
 
 fn emulation(facts: &Facts) -> (bool, &'static str, String) {

@@ -30,6 +30,7 @@ fn facts(enabled: Option<bool>, use_emulation: Option<bool>, kvm: Option<bool>) 
         components: ["virt-controller", "cdi-deployment", "virt-handler"]
             .map(component)
             .into(),
+        classes: vec![],
         held: vec![],
     }
 }

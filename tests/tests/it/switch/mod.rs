@@ -4,6 +4,7 @@ mod components;
 mod cycles;
 mod disable;
 mod forced;
+mod settings;
 
 use std::os::unix::fs::symlink;
 
