@@ -3,6 +3,7 @@
 mod components;
 mod cycles;
 mod disable;
+mod docs;
 mod forced;
 mod settings;
 
