@@ -19,7 +19,7 @@ use crate::registry::codec::{self, LoadError};
 use crate::registry::{CaughtUp, Registry};
 use crate::request::RequestInfo;
 
-const PREFIX: &str = "/rbac.authorization.k8s.io/";
+pub(crate) const PREFIX: &str = "/rbac.authorization.k8s.io/";
 
 /// The authorizer's snapshot of RBAC.
 #[derive(Default)]

@@ -46,6 +46,8 @@ impl Encryption {
 pub struct Config {
     /// Where objects live.
     pub store: Arc<dyn Store>,
+    /// Whether other servers have the same store; see `registry/claims.rs`.
+    pub shared_store: bool,
     /// Signs and verifies service-account tokens.
     pub service_account_keys: Arc<ServiceAccountKeys>,
     /// Tokens from a file, see [`parse_token_file`].
@@ -84,6 +86,7 @@ impl Config {
     pub fn new(store: Arc<dyn Store>, service_account_keys: Arc<ServiceAccountKeys>) -> Self {
         Config {
             store,
+            shared_store: false,
             service_account_keys,
             static_tokens: Vec::new(),
             oidc_issuers: Vec::new(),

@@ -64,6 +64,15 @@ pub(crate) const UPDATE_ATTEMPTS: usize = 20;
 pub(crate) const STORE_PAGE: usize = 2000;
 /// Length of generated suffixes and attempts to find a free name.
 pub(crate) const GENERATE_ATTEMPTS: usize = 8;
+/// Attempts to add a claim to a ledger that other replicas write to as well.
+pub(crate) const CLAIM_ATTEMPTS: usize = 100;
+/// Claims in one ledger.
+pub(crate) const CLAIMS: usize = 1000;
+/// How long a claim counts that nobody removes, in seconds: longer than a write with all its webhooks takes, and
+/// than clocks of replicas differ.
+pub(crate) const CLAIM_LIFE: i64 = 300;
+/// How long a request that would be refused waits for what another replica has written to be taken up.
+pub(crate) const LEARN_WAIT: Duration = Duration::from_secs(2);
 /// How long a list or watch may wait for a revision that the store does not have yet.
 pub(crate) const FUTURE_REVISION_WAIT: Duration = Duration::from_secs(3);
 /// How long a writer of RBAC objects or CRDs waits until this server has taken the change up.

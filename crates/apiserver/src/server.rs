@@ -118,6 +118,7 @@ impl ApiServer {
             store: Arc::new(store),
             slow_watches: AtomicU64::new(0),
             watch_stall: config.watch_stall,
+            shared: config.shared_store,
             kinds: ArcSwap::from_pointee(KindSet::new(builtin())),
             authorizer: Authorizer::default(),
             policies: Policies::default(),

@@ -22,6 +22,7 @@
     )
 )]
 
+pub mod election;
 pub mod events;
 pub mod garbage;
 pub mod namespaces;

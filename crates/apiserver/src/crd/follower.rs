@@ -9,11 +9,9 @@ use serde_json::Value;
 use store::{ListRequest, Revision, StoreError, WatchItem};
 
 use super::names::Judgement;
-use super::{GROUP, PLURAL, finalize, names, parse, status};
+use super::{GROUP, PLURAL, PREFIX, finalize, names, parse, status};
 use crate::kinds::{Kind, KindSet, builtin};
 use crate::registry::{Call, Registry, WriteOptions, codec, update_with};
-
-const PREFIX: &str = "/apiextensions.k8s.io/customresourcedefinitions/";
 
 /// One CRD and what was made of it.
 pub(super) struct Known {

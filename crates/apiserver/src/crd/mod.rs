@@ -29,6 +29,8 @@ pub(crate) use strategy::CrdStrategy;
 
 /// The finalizer that keeps a CRD until its objects are gone.
 pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+/// Keys of CRDs in the store.
+pub(crate) const PREFIX: &str = "/apiextensions.k8s.io/customresourcedefinitions/";
 pub(crate) const GROUP: &str = "apiextensions.k8s.io";
 pub(crate) const PLURAL: &str = "customresourcedefinitions";
 

@@ -7,10 +7,11 @@ use store::Precondition;
 
 use super::change::Proposal;
 use super::pipeline::{self, CommitError};
-use super::{Call, checks, metadata, store_error, versions};
+use super::{Call, checks, claims, metadata, store_error, versions};
 use crate::admission;
 use crate::decode::Decoded;
 use crate::limits;
+use crate::strategies;
 use crate::strategy::Operation;
 
 /// Creates the object of a request body.
@@ -63,9 +64,26 @@ pub(super) async fn create_proposed(
     };
     let name = meta::name(&object).unwrap_or_default().to_owned();
     let cx = call.context(Operation::Create, &name);
-    for strategy in call.registry.strategies(call.kind) {
-        strategy.prepare_create(&cx, &mut object).await?;
-    }
+    let proposed = (call.kind.is("", "services") && call.registry.shared).then(|| object.clone());
+    let mut attempts = 0;
+    let _claim = loop {
+        for strategy in call.registry.strategies(call.kind) {
+            strategy.prepare_create(&cx, &mut object).await?;
+        }
+        let Some(proposed) = &proposed else {
+            break None;
+        };
+        let choice = strategies::claim_addresses(call, &name, 0, &object, None);
+        if let strategies::Choice::Ours(held) = choice.await? {
+            break held;
+        }
+        // Another replica was quicker: choose again, or be told that it is taken.
+        attempts += 1;
+        if attempts == limits::GENERATE_ATTEMPTS {
+            return Err(claims::contended());
+        }
+        object.clone_from(proposed);
+    };
     let applied = proposal.applied.then(|| object.clone());
     let mutated = admission::mutate(call, &mut object, None).await?;
     if !proposal.applied {

@@ -12,6 +12,7 @@ mod call;
 mod census;
 mod change;
 mod checks;
+pub(crate) mod claims;
 pub(crate) mod codec;
 mod continue_token;
 mod create;
@@ -40,7 +41,7 @@ use std::time::Duration;
 
 use apimachinery::status::ApiError;
 use arc_swap::ArcSwap;
-use store::{Revision, Store, StoreError};
+use store::{ListRequest, Revision, Store, StoreError};
 use tokio::sync::watch as channel;
 
 use crate::admission::Webhooks;
@@ -88,6 +89,8 @@ pub(crate) struct Registry {
     pub strategies: Strategies,
     /// Revision up to which CRDs are taken up.
     pub crds_at: CaughtUp,
+    /// Whether other servers have the same store: what must be unique across objects is then claimed first.
+    pub shared: bool,
     /// Held while a Service address is chosen and committed.
     pub address_lock: tokio::sync::Mutex<()>,
     /// Held while the usage of a namespace is counted and what adds to it is committed.
@@ -101,6 +104,27 @@ impl Registry {
         self.strategies
             .get(&(kind.group.clone(), kind.plural.clone()))
             .map_or(&[], Vec::as_slice)
+    }
+
+    /// Takes up what was written below a prefix through other replicas a moment ago: to be asked before a request is
+    /// refused for want of it. `true` if there was something.
+    pub(crate) async fn learn(&self, prefix: &str, caught_up: &CaughtUp) -> bool {
+        if !self.shared {
+            return false;
+        }
+        let Ok(listing) = self.store.list(ListRequest::prefix(prefix)).await else {
+            return false;
+        };
+        let newest = listing.entries.iter().map(|entry| entry.modified.0).max();
+        let mut at = caught_up.subscribe();
+        let known = *at.borrow();
+        let Some(newest) = newest.filter(|newest| *newest > known) else {
+            return false;
+        };
+        let reached = at.wait_for(|at| *at >= newest);
+        tokio::time::timeout(limits::LEARN_WAIT, reached)
+            .await
+            .is_ok_and(|reached| reached.is_ok())
     }
 
     /// Waits until this server itself knows what was committed at `revision`.

@@ -9,11 +9,12 @@ use store::{Precondition, Revision};
 use super::change::{Change, Proposal};
 use super::create::create_proposed;
 use super::pipeline::{self, CommitError};
-use super::{Call, checks, codec, metadata, store_error, versions};
+use super::{Call, checks, claims, codec, metadata, store_error, versions};
 use crate::admission;
 use crate::conversion::with_versions;
 use crate::decode::Decoded;
 use crate::limits;
+use crate::strategies;
 use crate::strategy::Operation;
 
 /// What became of an update.
@@ -192,9 +193,27 @@ async fn attempt(
     };
     meta::set_resource_version(&mut object, meta::resource_version(&old));
     let cx = call.context(Operation::Update, call.name);
-    for strategy in call.registry.strategies(call.kind) {
-        strategy.prepare_update(&cx, &mut object, &old).await?;
-    }
+    let shared = call.kind.is("", "services") && call.registry.shared;
+    let proposed = (shared && call.subresource.is_empty()).then(|| object.clone());
+    let mut attempts = 0;
+    let _claim = loop {
+        for strategy in call.registry.strategies(call.kind) {
+            strategy.prepare_update(&cx, &mut object, &old).await?;
+        }
+        let Some(proposed) = &proposed else {
+            break None;
+        };
+        let choice = strategies::claim_addresses(call, call.name, at.0, &object, Some(&old));
+        if let strategies::Choice::Ours(held) = choice.await? {
+            break held;
+        }
+        // Another replica was quicker: choose again, or be told that it is taken.
+        attempts += 1;
+        if attempts == limits::GENERATE_ATTEMPTS {
+            return Err(claims::contended());
+        }
+        object.clone_from(proposed);
+    };
     let applied = proposal.applied.then(|| object.clone());
     let mutated = admission::mutate(call, &mut object, Some(&old)).await?;
     metadata::set_generation(call.kind, &mut object, &old);

@@ -204,7 +204,7 @@ async fn serve(
     if let Some(record) = record.filter(|_| impersonates) {
         record.impersonates(&user);
     }
-    let allowed = inner.registry.authorizer.decide(&attributes(&info, &user));
+    let allowed = authorize(inner, &info, &user).await;
     if let Some(record) = record {
         match &allowed {
             Ok(reason) => record.authorized("allow", reason),
@@ -253,6 +253,22 @@ async fn serve(
     path(inner, &routed).await
 }
 
+/// Asks again when roles have changed through another replica since this one has looked.
+async fn authorize(
+    inner: &Arc<Inner>,
+    info: &RequestInfo,
+    user: &User,
+) -> Result<String, ApiError> {
+    let asked = attributes(info, user);
+    let registry = &inner.registry;
+    let first = registry.authorizer.decide(&asked);
+    let known = &registry.authorizer.caught_up;
+    if first.is_err() && registry.learn(crate::authz::PREFIX, known).await {
+        return registry.authorizer.decide(&asked);
+    }
+    first
+}
+
 /// A registered subresource may have slashes in its name (`vnc/screenshot`): the longest that fits is meant.
 fn longest_subresource(inner: &Inner, mut info: RequestInfo) -> RequestInfo {
     let taken = inner
@@ -290,12 +306,17 @@ async fn resource(
     }) {
         return subresource(inner, registration, routed, body).await;
     }
-    let kind = inner
-        .registry
-        .kinds
-        .load()
-        .get(&info.group, &info.version, &info.resource)
-        .cloned();
+    let registry = &inner.registry;
+    let find = || {
+        let kinds = registry.kinds.load();
+        kinds
+            .get(&info.group, &info.version, &info.resource)
+            .cloned()
+    };
+    let mut kind = find();
+    if kind.is_none() && registry.learn(crate::crd::PREFIX, &registry.crds_at).await {
+        kind = find();
+    }
     match kind {
         Some(kind) => {
             let mut response = resources::serve(inner, &kind, &routed, body).await?;

@@ -1,6 +1,7 @@
 //! What is special about the built-in kinds.
 
 mod address;
+mod address_claims;
 mod binding;
 mod eviction;
 mod fields;
@@ -29,6 +30,7 @@ use crate::flow::strategy as flow_strategy;
 use crate::registry::Strategies;
 use crate::strategy::Strategy;
 
+pub(crate) use address_claims::{Choice, claim as claim_addresses};
 pub(crate) use binding::bind;
 pub(crate) use eviction::evict;
 

@@ -14,7 +14,8 @@ use crate::strategy::Context;
 const FIRST: i64 = 30_000;
 const LAST: i64 = 32_767;
 
-fn ports(service: &Value) -> impl Iterator<Item = i64> {
+/// The node ports that a Service has.
+pub(super) fn ports(service: &Value) -> impl Iterator<Item = i64> {
     list(service, "/spec/ports")
         .filter_map(|p| p.get("nodePort")?.as_i64())
         .filter(|p| *p > 0)

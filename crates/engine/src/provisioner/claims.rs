@@ -57,13 +57,14 @@ impl Claims {
             .collect())
     }
 
-    /// The PV, then its directory, then the claim: see the order in the module's documentation.
+    /// The PV, then its directory, then the claim: see the order in the module's documentation. `false` if the PV is
+    /// another node's.
     async fn provision(
         &self,
         claim: &PersistentVolumeClaim,
         class: &StorageClass,
         name: &str,
-    ) -> Result<(), ReconcileError> {
+    ) -> Result<bool, ReconcileError> {
         let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
         let wanted = plan::volume_for(claim, class, name, &self.config);
         let volume = create_if_absent(&volumes, &wanted).await?;
@@ -73,6 +74,9 @@ impl Claims {
                 "a volume of that name is reserved for another claim",
             ));
         }
+        if !plan::is_here(&volume, &self.config.node) {
+            return Ok(false); // Another node was quicker; its provisioner goes on.
+        }
         self.make_directory(name)?;
         let mut bound = claim.clone();
         bound.spec.get_or_insert_default().volume_name = Some(name.to_owned());
@@ -80,7 +84,7 @@ impl Claims {
             .replace(&claim.name_any(), &PostParams::default(), &bound)
             .await
             .doing(|| format!("binding claim {} to {name}", claim.name_any()))?;
-        Ok(())
+        Ok(true)
     }
 
     fn make_directory(&self, name: &str) -> Result<(), ReconcileError> {
@@ -165,8 +169,9 @@ impl Reconciler for Claims {
             ClaimPlan::Protect => add_finalizer(&self.api(claim), claim, CLAIM_PROTECTION).await?,
             ClaimPlan::Provision { class, volume } => {
                 let class = observed.classes.iter().find(|c| c.name_any() == class);
-                if let Some(class) = class {
-                    self.provision(claim, class, &volume).await?;
+                if let Some(class) = class
+                    && self.provision(claim, class, &volume).await?
+                {
                     self.recorder
                         .publish(
                             claim,

@@ -212,6 +212,21 @@ pub(super) fn volume_for(
     }
 }
 
+/// Whether a volume is on this node, and so this provisioner's to make and to remove.
+pub(super) fn is_here(pv: &PersistentVolume, node: &str) -> bool {
+    let required = pv
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.node_affinity.as_ref()?.required.as_ref());
+    required
+        .iter()
+        .flat_map(|required| &required.node_selector_terms)
+        .flat_map(|term| term.match_expressions.iter().flatten())
+        .filter(|expression| expression.key == "kubernetes.io/hostname")
+        .flat_map(|expression| expression.values.iter().flatten())
+        .any(|value| value == node)
+}
+
 /// What to do about a volume.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum VolumePlan {

@@ -22,6 +22,7 @@ pub(super) struct Volumes {
 pub(super) struct Observed {
     volume: Arc<PersistentVolume>,
     claim_lives: bool,
+    here: bool,
 }
 
 impl Volumes {
@@ -67,11 +68,15 @@ impl Reconciler for Volumes {
     async fn observe(&self, volume: Arc<PersistentVolume>) -> Result<Observed, ReconcileError> {
         Ok(Observed {
             claim_lives: self.claim_lives(&volume).await?,
+            here: plan::is_here(&volume, &self.config.node),
             volume,
         })
     }
 
     fn plan(observed: &Observed, _now: Timestamp) -> VolumePlan {
+        if !observed.here {
+            return VolumePlan::Nothing;
+        }
         plan::volume(&observed.volume, observed.claim_lives)
     }
 

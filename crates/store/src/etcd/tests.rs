@@ -5,6 +5,7 @@ mod kill;
 mod neighbours;
 mod outage;
 mod proxy;
+mod speed;
 mod tls;
 
 use std::path::Path;

@@ -8,8 +8,8 @@
 //! # Invariants
 //!
 //! * Usage is counted from the objects, never carried over: nothing can drift.
-//! * The lock is held until the object is committed. It covers this server; replicas over one store may overshoot
-//!   by what is in flight in the others, and the next count shows it.
+//! * The lock is held until the object is committed. It covers this server; across replicas over one store, what is
+//!   about to be used is claimed first (`registry/claims.rs`), and claims count as used.
 
 mod usage;
 
@@ -22,10 +22,11 @@ use tokio::sync::MutexGuard;
 
 use super::limit_range::{Quantities, quantities};
 use crate::limits;
+use crate::registry::claims::{self, Claim, Held};
 use crate::registry::{Call, Registry, codec, store_error};
 
 /// Held from the count to the commit.
-pub(crate) type Guard<'a> = Option<MutexGuard<'a, ()>>;
+pub(crate) type Guard<'a> = Option<(MutexGuard<'a, ()>, Option<Held>)>;
 
 /// Refuses what exceeds a quota of the namespace.
 pub(super) async fn admit<'a>(
@@ -56,19 +57,82 @@ pub(super) async fn admit<'a>(
         return Ok(None);
     }
     let guard = call.registry.quota_lock.lock().await;
+    if !call.registry.shared {
+        check(call, object, &counted, &[]).await?;
+        return Ok(Some((guard, None)));
+    }
+    let key = call
+        .kind
+        .key(call.namespace, meta::name(object).unwrap_or_default());
+    let base = old.and_then(meta::resource_version);
+    let base = base.and_then(|version| version.parse().ok()).unwrap_or(0);
+    let ledger = claims::quota(call.namespace);
+    let what: Vec<(String, String)> = counted
+        .iter()
+        .flat_map(|(quota, _, more)| {
+            let name = meta::name(quota).unwrap_or_default();
+            more.iter()
+                .map(move |(resource, more)| (format!("{name}/{resource}"), more.to_string()))
+        })
+        .collect();
+    for _ in 0..limits::CLAIM_ATTEMPTS {
+        let opened = claims::open(call.registry, &ledger).await?;
+        let mut others = claims::unsettled(call.registry, &opened.others).await?;
+        // A claim may have been settled while the objects were counted, and so be counted twice.
+        while let Err(refused) = check(call, object, &counted, &others).await {
+            let before = others.len();
+            others = claims::unsettled(call.registry, &others).await?;
+            if others.len() == before {
+                return Err(refused);
+            }
+        }
+        if call.options.dry_run {
+            return Ok(None);
+        }
+        let added = opened.add(call.registry, &key, base, what.clone());
+        if let Some(held) = added.await? {
+            return Ok(Some((guard, Some(held))));
+        }
+    }
+    Err(claims::contended())
+}
+
+/// A quota, its limits, and what a write adds to its usage.
+type Counted<'a> = (&'a Value, Quantities, Quantities);
+
+/// Refuses what, on top of what there is and what others are about to add, exceeds a quota.
+async fn check(
+    call: &Call<'_>,
+    object: &Value,
+    counted: &[Counted<'_>],
+    others: &[Claim],
+) -> Result<(), ApiError> {
     for (quota, hard, more) in counted {
         // Upstream waits for the controller's first count; here the count is made.
-        let used = count(call.registry, call.namespace, quota, &hard).await?;
-        if let Some(why) = exceeded(quota, &hard, &used, &more) {
+        let mut used = count(call.registry, call.namespace, quota, hard).await?;
+        super::limit_range::add(&mut used, &claimed(quota, others));
+        if let Some(why) = exceeded(quota, hard, &used, more) {
             return Err(refuse(call, object, &why));
         }
         if !call.options.dry_run {
-            let mut then = used;
-            super::limit_range::add(&mut then, &more);
-            store(call.registry, call.namespace, quota, &hard, &then).await?;
+            super::limit_range::add(&mut used, more);
+            store(call.registry, call.namespace, quota, hard, &used).await?;
         }
     }
-    Ok(Some(guard))
+    Ok(())
+}
+
+/// What others are about to add to the usage of a quota.
+fn claimed(quota: &Value, others: &[Claim]) -> Quantities {
+    let prefix = format!("{}/", meta::name(quota).unwrap_or_default());
+    let mut sum = Quantities::default();
+    for (name, amount) in others.iter().flat_map(|claim| &claim.what) {
+        if let (Some(resource), Ok(amount)) = (name.strip_prefix(&prefix), amount.parse()) {
+            let one = Quantities::from_iter([(resource.to_owned(), amount)]);
+            super::limit_range::add(&mut sum, &one);
+        }
+    }
+    sum
 }
 
 fn refuse(call: &Call<'_>, object: &Value, why: &str) -> ApiError {
