@@ -176,6 +176,7 @@ async fn write(
         key: ledger.into(),
         precondition: version.map_or(Precondition::Absent, Precondition::At),
         op,
+        space: store::Space::Ordinary,
     };
     match registry.store.commit(write).await {
         Ok(_) => Ok(true),
