@@ -12,9 +12,11 @@
 mod field;
 mod label;
 mod parse;
+mod validate;
 
 pub use field::{FieldOperator, FieldRequirement, FieldSelector};
 pub use label::{LabelSelector, LabelSet, Operator, Requirement};
+pub use validate::{label_errors, label_selector_errors};
 
 /// Why a text (or object) is no selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,6 +6,10 @@ use std::time::Duration;
 pub(crate) const MAX_BODY: usize = 3 * 1024 * 1024;
 /// Largest sum of keys and values of a ConfigMap or Secret.
 pub(crate) const MAX_DATA: usize = 1024 * 1024;
+/// Largest object that is stored: what etcd takes in one request by default.
+pub(crate) const MAX_OBJECT: usize = 1536 * 1024;
+/// Causes told of one refusal; more help nobody and cost memory.
+pub(crate) const MAX_CAUSES: usize = 200;
 /// Longest path and query together.
 pub(crate) const MAX_URI: usize = 16 * 1024;
 /// Largest request head on HTTP/1.

@@ -10,10 +10,12 @@
 //! Objects are untyped here: a policy may match many kinds, so fields are checked when they are read.
 
 mod compile;
+mod conditions;
 pub mod matching;
 pub mod validate;
 
 use apimachinery::meta;
+pub use conditions::Conditions;
 use kube_cel::cel::Value;
 use serde_json::Value as Json;
 
@@ -126,7 +128,7 @@ impl Policy {
             return verdict;
         }
         let mut machine = Machine::new(&roots, &self.variables);
-        match self.conditions_hold(&mut machine, budget) {
+        match conditions::hold(&self.conditions, &mut machine, budget) {
             Ok(true) => {}
             Ok(false) => return verdict,
             Err(fault) => {
@@ -153,24 +155,6 @@ impl Policy {
             }
         }
         verdict
-    }
-
-    /// A condition that is false decides, even when another fails.
-    fn conditions_hold<'e>(
-        &'e self,
-        machine: &mut Machine<'e>,
-        budget: &mut Budget,
-    ) -> Result<bool, Fault> {
-        let mut failed = None;
-        for condition in &self.conditions {
-            match machine.run(condition, budget) {
-                Ok(Value::Bool(true)) => {}
-                Ok(Value::Bool(false)) => return Ok(false),
-                Ok(_) => failed = Some(Fault::Overload),
-                Err(fault) => failed = Some(fault),
-            }
-        }
-        failed.map_or(Ok(true), Err)
     }
 
     fn judge<'e>(

@@ -10,19 +10,27 @@ use crate::registry::Call;
 
 /// Fills in what the namespace's LimitRanges say of containers.
 pub(super) async fn complete(call: &Call<'_>, pod: &mut Value) -> Result<(), ApiError> {
+    let mut set = Vec::new();
     for range in call.reader.list("", "limitranges", call.namespace).await? {
         for item in items(&range).filter(|i| i["type"] == "Container") {
-            for list in ["initContainers", "containers"] {
+            for (list, what) in [
+                ("containers", "container"),
+                ("initContainers", "init container"),
+            ] {
                 for container in pod
                     .pointer_mut(&format!("/spec/{list}"))
                     .and_then(Value::as_array_mut)
                     .into_iter()
                     .flatten()
                 {
-                    fill(container, item);
+                    fill(container, item, what, &mut set);
                 }
             }
         }
+    }
+    if !set.is_empty() {
+        let text = format!("LimitRanger plugin set: {}", set.join("; "));
+        apimachinery::meta::set_annotation(pod, "kubernetes.io/limit-ranger", &text);
     }
     Ok(())
 }
@@ -35,8 +43,13 @@ fn items(range: &Value) -> impl Iterator<Item = &Value> {
         .flatten()
 }
 
-fn fill(container: &mut Value, item: &Value) {
-    for (field, from) in [("limits", "default"), ("requests", "defaultRequest")] {
+/// Fills in one container and notes what was set.
+fn fill(container: &mut Value, item: &Value, what: &str, set: &mut Vec<String>) {
+    let name = container["name"].as_str().unwrap_or_default().to_owned();
+    for (field, one, from) in [
+        ("requests", "request", "defaultRequest"),
+        ("limits", "limit", "default"),
+    ] {
         let Some(defaults) = item.get(from).and_then(Value::as_object) else {
             continue;
         };
@@ -52,8 +65,16 @@ fn fill(container: &mut Value, item: &Value) {
             .as_object_mut()
             .and_then(|r| r.entry(field).or_insert_with(|| json!({})).as_object_mut())
         {
-            for (name, value) in defaults {
-                map.entry(name.clone()).or_insert_with(|| value.clone());
+            let mut added = Vec::new();
+            for (resource, value) in defaults {
+                if !map.contains_key(resource) {
+                    map.insert(resource.clone(), value.clone());
+                    added.push(resource.as_str());
+                }
+            }
+            if !added.is_empty() {
+                added.sort_unstable();
+                set.push(format!("{} {one} for {what} {name}", added.join(", ")));
             }
         }
     }
@@ -272,11 +293,13 @@ mod tests {
     #[test]
     fn defaults_leave_what_is_given() {
         let mut container = json!({"name": "a", "resources": {"limits": {"memory": "1Gi"}}});
-        fill(&mut container, &item());
+        let mut set = Vec::new();
+        fill(&mut container, &item(), "container", &mut set);
         assert_eq!(
             container["resources"],
             json!({"limits": {"memory": "1Gi"}, "requests": {"memory": "64Mi"}})
         );
+        assert_eq!(set, ["memory request for container a"]);
     }
 
     #[test]

@@ -74,6 +74,19 @@ pub(crate) async fn validate<'a>(
     quota::admit(call, object, old).await
 }
 
+/// Judges the body of a subresource that is an object of its own: a binding, an eviction, a scale.
+///
+/// Webhooks may refuse it; a patch of one is an error, since such bodies are not kept.
+pub(crate) async fn subresource(
+    call: &Call<'_>,
+    operation: Operation,
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<(), ApiError> {
+    webhook::judge_body(call, operation, object, old).await?;
+    crate::policies::admit(call, operation, Some(object), old).await
+}
+
 /// May refuse a deletion.
 pub(crate) async fn validate_delete(call: &Call<'_>, object: &Value) -> Result<(), ApiError> {
     webhook::validate(call, Operation::Delete, None, Some(object)).await

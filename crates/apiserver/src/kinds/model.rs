@@ -196,6 +196,26 @@ impl Kind {
         self.group == group && self.plural == plural
     }
 
+    /// Group, version and kind of the bodies that a subresource takes, where those are another kind's.
+    pub(crate) fn body_of(&self, subresource: &str) -> Option<(&str, &str, &str)> {
+        if !matches!(subresource, "binding" | "eviction" | "scale") {
+            return None;
+        }
+        let info = self.subresources.iter().find(|s| s.name == subresource)?;
+        let (group, version) = match info.version.as_str() {
+            "" => (self.group.as_str(), self.version.as_str()),
+            version => (info.group.as_str(), version),
+        };
+        Some((group, version, &info.kind))
+    }
+
+    /// What every answer about a deprecated built-in kind warns of.
+    pub(crate) fn deprecation(&self) -> Option<&'static str> {
+        self.is("", "endpoints").then_some(
+            "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+        )
+    }
+
     /// The schema, if one is known.
     pub(crate) fn schema(&self) -> Option<Arc<Schema>> {
         match &self.schema {

@@ -89,8 +89,12 @@ fn verb(operation: Operation) -> &'static str {
 
 /// The request as expressions see it (`AdmissionRequest`).
 fn describe(call: &Call<'_>, request: &Request<'_>) -> Value {
-    let kind =
-        json!({"group": request.group, "version": request.version, "kind": call.kind.kind()});
+    let (group, version, kind) = call.kind.body_of(request.subresource).unwrap_or((
+        request.group,
+        request.version,
+        call.kind.kind(),
+    ));
+    let kind = json!({"group": group, "version": version, "kind": kind});
     let resource =
         json!({"group": request.group, "version": request.version, "resource": request.resource});
     let user = call.user;

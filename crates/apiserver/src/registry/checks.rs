@@ -8,6 +8,7 @@ use apimachinery::{meta, name};
 use serde_json::Value;
 
 use super::Call;
+use crate::limits;
 
 /// The body must be an object of the kind and version of the URL. Built-in kinds may leave both out.
 pub(super) fn type_of(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
@@ -63,7 +64,12 @@ pub(super) fn type_of(call: &Call<'_>, object: &mut Value) -> Result<(), ApiErro
     match map.get("metadata") {
         Some(Value::Object(_)) => {
             let mut errors = Vec::new();
-            types(object, &FieldPath::new("metadata"), &mut errors);
+            types(
+                object,
+                kind.is_crd(),
+                &FieldPath::new("metadata"),
+                &mut errors,
+            );
             match errors.first() {
                 None => Ok(()),
                 Some(error) => Err(ApiError::bad_request(format!(
@@ -125,7 +131,8 @@ pub(super) fn metadata(call: &Call<'_>, object: &Value, old: Option<&Value>) -> 
     errors
 }
 
-fn types(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
+/// `custom`: typed structs read a label that is `null` as the empty text, custom resources do not.
+fn types(object: &Value, custom: bool, path: &FieldPath, errors: &mut Vec<FieldError>) {
     let Some(meta) = meta::metadata(object) else {
         return;
     };
@@ -134,7 +141,7 @@ fn types(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
             None | Some(Value::Null) => {}
             Some(Value::Object(map)) => {
                 for (key, value) in map {
-                    if !value.is_string() {
+                    if !(value.is_string() || (value.is_null() && !custom)) {
                         errors.push(FieldError::type_invalid(
                             &path.child(field).key(key),
                             value.clone(),
@@ -185,7 +192,8 @@ fn name_rule(call: &Call<'_>) -> fn(&str) -> Vec<String> {
             name::path_segment
         }
         ("", "namespaces") => name::dns1123_label,
-        ("", "services") => name::dns1035_label,
+        // Since 1.36 Services may be named like other labels.
+        ("", "services") => name::dns1123_label,
         _ => name::dns1123_subdomain,
     }
 }
@@ -232,6 +240,9 @@ fn labels(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
         for detail in name::label_value(value) {
             errors.push(FieldError::invalid(&path, value, detail));
         }
+        if errors.len() > limits::MAX_CAUSES {
+            return;
+        }
     }
 }
 
@@ -245,6 +256,9 @@ fn annotations(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid(&path, key.as_str(), detail));
         }
         size += key.len() + value.as_str().map_or(0, str::len);
+        if errors.len() > limits::MAX_CAUSES {
+            return;
+        }
     }
     if size > MAX_ANNOTATIONS {
         errors.push(FieldError::too_long(&path, MAX_ANNOTATIONS));
@@ -257,6 +271,9 @@ fn finalizers(object: &Value, old: Option<&Value>, path: &FieldPath, errors: &mu
     let path = path.child("finalizers");
     let now = meta::finalizers(object);
     for (index, finalizer) in now.iter().enumerate() {
+        if errors.len() > limits::MAX_CAUSES {
+            return;
+        }
         for detail in name::qualified_name(finalizer) {
             errors.push(FieldError::invalid(&path, *finalizer, detail));
         }
@@ -294,6 +311,9 @@ fn owners(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
     let path = path.child("ownerReferences");
     let mut controllers = Vec::new();
     for owner in &meta::owner_references(object) {
+        if errors.len() > limits::MAX_CAUSES {
+            return;
+        }
         let at = &path;
         for (field, value, what) in [
             (

@@ -84,6 +84,7 @@ pub(super) async fn create_proposed(
         }
         object.clone_from(proposed);
     };
+    pipeline::fill(call, &mut object);
     let applied = proposal.applied.then(|| object.clone());
     let mutated = admission::mutate(call, &mut object, None).await?;
     if !proposal.applied {

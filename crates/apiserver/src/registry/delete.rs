@@ -170,15 +170,16 @@ fn grace_period(kind: &Kind, options: &DeleteOptions, object: &Value) -> i64 {
     {
         return 0;
     }
-    options
+    let asked = options
         .grace_period
         .or_else(|| {
             object
                 .pointer("/spec/terminationGracePeriodSeconds")
                 .and_then(Value::as_i64)
         })
-        .unwrap_or(30)
-        .max(0)
+        .unwrap_or(30);
+    // A negative period means "soon", not "never" and not "at once".
+    if asked < 0 { 1 } else { asked }
 }
 
 /// Sets or shortens the deletion; a second deletion never prolongs the first.

@@ -110,7 +110,7 @@ impl DeleteOptions {
                 .map(str::to_owned)
         };
         Ok(DeleteOptions {
-            grace_period: grace_period.map(|g| g.max(0)),
+            grace_period,
             propagation,
             uid: precondition("uid"),
             resource_version: precondition("resourceVersion"),

@@ -70,6 +70,13 @@ impl Options {
                 usize::try_from(limit).ok()
             }
         };
+        if let Some(text) = query.get("timeoutSeconds").filter(|t| !t.is_empty())
+            && text.parse::<i64>().is_err()
+        {
+            return Err(ApiError::bad_request(format!(
+                "strconv.ParseInt: parsing {text:?}: invalid syntax"
+            )));
+        }
         let token = query
             .get("continue")
             .filter(|t| !t.is_empty())

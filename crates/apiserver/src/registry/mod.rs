@@ -29,6 +29,8 @@ mod reader;
 mod scale;
 mod selection;
 mod stored_form;
+mod typed;
+mod typed_fields;
 mod update;
 mod versions;
 mod watch;

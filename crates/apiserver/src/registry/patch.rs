@@ -181,22 +181,37 @@ impl Change for Apply<'_> {
             .schema()
             .ok_or_else(|| ApiError::unsupported_media_type(CUSTOM))?;
         let unknown = schema::prune(&schema, &mut applied);
-        let mut notes = self.decoded.duplicates.clone();
-        if !unknown.is_empty() && call.options.field_validation == FieldValidation::Strict {
+        let notes = self.decoded.duplicates.clone();
+        if !notes.is_empty() && call.options.field_validation == FieldValidation::Strict {
+            let all: Vec<String> = notes
+                .iter()
+                .map(|n| format!("duplicate field {n:?}"))
+                .collect();
             return Err(ApiError::bad_request(format!(
+                "error strict decoding YAML: {}",
+                all.join(", ")
+            )));
+        }
+        // Whoever applies a field that the kind does not have would own nothing: that is an error in every mode
+        // of field validation, and upstream gives it no reason and the code of an internal error.
+        if !unknown.is_empty() {
+            let all: Vec<String> = unknown
+                .iter()
+                .map(|u| format!(".{u}: field not declared in schema"))
+                .collect();
+            let message = format!(
                 "failed to create typed patch object ({}/{}; {}, Kind={}): {}",
                 call.namespace,
                 call.name,
                 call.kind.api_version(),
                 call.kind.kind,
-                unknown
-                    .iter()
-                    .map(|u| format!(".{u}: field not declared in schema"))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            )));
+                match all.as_slice() {
+                    [one] => one.clone(),
+                    many => format!("errors:\n  {}", many.join("\n  ")),
+                }
+            );
+            return Err(ApiError::new(Reason::Unknown, message, None));
         }
-        notes.extend(unknown);
         let subresource = Some(call.subresource).filter(|s| !s.is_empty());
         let api_version = call.kind.api_version();
         let object = smd::apply(smd::ApplyRequest {
@@ -212,8 +227,10 @@ impl Change for Apply<'_> {
             versions,
         })
         .map_err(|e| apply_error(call, e))?;
-        for note in notes {
-            call.warn(format!("unknown field {note:?}"));
+        if call.options.field_validation == FieldValidation::Warn {
+            for note in notes {
+                call.warn(format!("duplicate field {note:?}"));
+            }
         }
         Ok(Proposal {
             object,

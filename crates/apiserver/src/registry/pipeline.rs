@@ -3,13 +3,13 @@
 use apimachinery::field::{FieldError, FieldErrorKind, FieldPath};
 use apimachinery::meta;
 use apimachinery::status::ApiError;
-use schema::{AdditionalProperties, Schema};
 use serde_json::Value;
 use store::{Committed, Op, Precondition, Space, StoreError, Write};
 
-use super::{Call, FieldValidation, checks, codec, store_error, versions};
+use super::{Call, FieldValidation, checks, codec, store_error, typed, versions};
 use crate::conversion::with_versions;
 use crate::kinds::Kind;
+use crate::limits;
 use crate::strategy::Operation;
 
 /// Raw admission, pruning, defaults. Gives the errors that remain to be reported with the others.
@@ -48,8 +48,7 @@ pub(super) fn conform(
             .is("apiextensions.k8s.io", "customresourcedefinitions")
         && !call.kind.is("apps", "controllerrevisions")
     {
-        drop_nulls(object);
-        drop_empty(&schema, object);
+        normalize(call, object, patched)?;
     }
     let unknown = schema::prune(&schema, object);
     unknown_fields(call, duplicates, &unknown, patched)?;
@@ -65,15 +64,14 @@ pub(super) fn conform(
         .iter()
         .find(|e| e.kind == FieldErrorKind::TypeInvalid)
     {
-        return Err(ApiError::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: {first}",
-            call.kind.kind, call.kind.version, call.kind.kind
-        )));
+        return Err(undecodable(call, object, &first.to_string(), patched));
     }
-    // Where elements of a list must differ, the strategies say so in their own words.
+    // Where elements of a list must differ, the strategies say so in their own words. What typed structs lack
+    // is zero, which only a strategy can call wrong; and the status is not the client's on the main endpoint.
     Ok(errors
         .into_iter()
         .filter(|e| e.kind != FieldErrorKind::Duplicate)
+        .filter(|e| e.kind != FieldErrorKind::Required || !may_lack(e.path.as_str()))
         .collect())
 }
 
@@ -81,8 +79,12 @@ pub(super) fn conform(
 fn undecodable(call: &Call<'_>, object: &Value, fault: &str, patched: bool) -> ApiError {
     let kind = &call.kind.kind;
     if patched {
-        let error = FieldError::invalid(&FieldPath::new("patch"), object.to_string(), fault);
-        return ApiError::invalid(&call.kind.group_kind(), call.name, vec![error]);
+        // Enough of the object to recognise it.
+        let shown: String = object.to_string().chars().take(1024).collect();
+        let error = FieldError::invalid(&FieldPath::new("patch"), shown, fault);
+        // Upstream names no object here.
+        let nothing = apimachinery::gvk::GroupKind::new("", "");
+        return ApiError::invalid(&nothing, "", vec![error]);
     }
     ApiError::bad_request(format!(
         "{kind} in version {:?} cannot be handled as a {kind}: {fault}",
@@ -90,59 +92,46 @@ fn undecodable(call: &Call<'_>, object: &Value, fault: &str, patched: bool) -> A
     ))
 }
 
+/// Brings a built-in kind into canonical form; what cannot be read is no object of the kind.
+fn normalize(call: &Call<'_>, object: &mut Value, patched: bool) -> Result<(), ApiError> {
+    let Some(definition) = schema::builtin::definition_of(&call.kind.gvk()) else {
+        return Ok(());
+    };
+    typed::normalize(&definition.reference(), object)
+        .map_err(|why| undecodable(call, object, &why, patched))
+}
+
+/// Adds the fields that a built-in kind always has, see [`typed`].
+pub(super) fn fill(call: &Call<'_>, object: &mut Value) {
+    if call.kind.is_crd() {
+        return;
+    }
+    if let Some(definition) = schema::builtin::definition_of(&call.kind.gvk()) {
+        typed::complete(&definition.reference(), object);
+    }
+}
+
 /// Prunes and defaults an object that admission changed.
 pub(crate) fn complete_again(kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
     let Some(schema) = kind.schema() else {
         return Ok(());
     };
+    let typed = if kind.is_crd() {
+        None
+    } else {
+        schema::builtin::definition_of(&kind.gvk()).map(|d| d.reference())
+    };
+    if let Some(root) = &typed {
+        typed::normalize(root, object).map_err(ApiError::bad_request)?;
+    }
     schema::prune(&schema, object);
-    schema::default(&schema, object)
-        .map_err(|_| ApiError::bad_request("the defaults of this kind make the object too large"))
-}
-
-/// Typed servers do not write empty maps and lists of optional fields; neither do we.
-fn drop_empty(schema: &Schema, value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.retain(|key, value| {
-                let Some(child) = schema.properties.get(key) else {
-                    if let AdditionalProperties::Schema(child) = &schema.additional_properties {
-                        drop_empty(child, value);
-                    }
-                    return true;
-                };
-                drop_empty(child, value);
-                let optional = !schema.required.iter().any(|r| r == key);
-                let is_map = !matches!(child.additional_properties, AdditionalProperties::None);
-                let empty = match value {
-                    Value::Object(map) => map.is_empty() && is_map,
-                    Value::Array(list) => list.is_empty(),
-                    _ => false,
-                };
-                !(empty && optional && !ALWAYS_WRITTEN.contains(&key.as_str()))
-            });
-        }
-        Value::Array(list) => {
-            if let Some(items) = &schema.items {
-                list.iter_mut().for_each(|item| drop_empty(items, item));
-            }
-        }
-        _ => {}
+    schema::default(&schema, object).map_err(|_| {
+        ApiError::bad_request("the defaults of this kind make the object too large")
+    })?;
+    if let Some(root) = &typed {
+        typed::complete(root, object);
     }
-}
-
-/// Lists that are written even when they are empty.
-const ALWAYS_WRITTEN: [&str; 4] = ["rules", "endpoints", "limits", "storedVersions"];
-
-fn drop_nulls(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.retain(|_, value| !value.is_null());
-            map.values_mut().for_each(drop_nulls);
-        }
-        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
-        _ => {}
-    }
+    Ok(())
 }
 
 fn unknown_fields(
@@ -191,6 +180,11 @@ fn unknown_fields(
     }
 }
 
+/// Fields that OpenAPI calls required and kube-apiserver does not miss.
+fn may_lack(path: &str) -> bool {
+    path == "status" || path.starts_with("status.") || path == "spec.drivers"
+}
+
 /// Judges the completed object; `errors` are those found before.
 pub(super) async fn judge(
     call: &Call<'_>,
@@ -218,9 +212,14 @@ pub(super) async fn judge(
         }
     }
     let cx = call.context(operation, name);
+    let mut judged = Vec::new();
     for strategy in call.registry.strategies(call.kind) {
-        errors.extend(strategy.validate(&cx, object, old).await?);
+        judged.extend(strategy.validate(&cx, object, old).await?);
     }
+    // Of what the schema and a strategy both find, the strategy's words count.
+    errors.retain(|e| !judged.iter().any(|j| j.path == e.path));
+    errors.extend(judged);
+    errors.truncate(limits::MAX_CAUSES);
     if !errors.is_empty() {
         return Err(ApiError::invalid(&call.kind.group_kind(), name, errors));
     }
@@ -229,6 +228,10 @@ pub(super) async fn judge(
             .warnings(&cx, object, old)
             .into_iter()
             .for_each(|w| call.warn(w));
+    }
+    if call.kind.body_of(call.subresource).is_some() {
+        // Policies saw the body that was sent, which is no object of the kind.
+        return Ok(());
     }
     crate::policies::admit(call, operation, Some(object), old).await
 }
@@ -344,7 +347,15 @@ pub(super) async fn commit(
                     codec::encode(sealing, call.kind, &key, &forms.stored)
                 }
             };
-            Op::Put(value.map_err(CommitError::Failed)?)
+            let bytes = value.map_err(CommitError::Failed)?;
+            if bytes.len() > limits::MAX_OBJECT {
+                return Err(CommitError::Failed(ApiError::too_large(format!(
+                    "the object takes {} bytes with its managed fields, the limit is {}",
+                    bytes.len(),
+                    limits::MAX_OBJECT
+                ))));
+            }
+            Op::Put(bytes)
         }
         None => Op::Delete,
     };

@@ -9,6 +9,7 @@ use super::patch::PatchType;
 use super::{Call, read, update_with};
 use crate::decode::Decoded;
 use crate::kinds::Scale;
+use crate::strategy::Operation;
 
 fn paths(call: &Call<'_>) -> (Vec<String>, Vec<String>, Option<Vec<String>>) {
     let own = |s: &str| s.split('.').map(str::to_owned).collect::<Vec<_>>();
@@ -124,6 +125,10 @@ async fn apply(
     change: &(dyn Fn(Value) -> Result<Value, ApiError> + Sync),
 ) -> Result<Value, ApiError> {
     let (spec, _, _) = paths(call);
+    let present = read::get(call.registry, call.kind, call.namespace, call.name).await?;
+    let before = to_scale(call, &present)?;
+    let after = change(before.clone())?;
+    crate::admission::subresource(call, Operation::Update, &after, Some(&before)).await?;
     let object = update_with(call, |object| {
         let scale = change(to_scale(call, object)?)?;
         if let Some(version) = meta::resource_version(&scale)
@@ -141,11 +146,13 @@ async fn apply(
                 replicas,
                 "should be a non-negative integer",
             );
-            return Err(ApiError::invalid(
-                &call.kind.group_kind(),
-                call.name,
-                vec![error],
-            ));
+            // Of a custom resource upstream names the resource's kind here, else that of the body.
+            let named = if call.kind.is_crd() {
+                call.kind.group_kind()
+            } else {
+                apimachinery::gvk::GroupKind::new("autoscaling", "Scale")
+            };
+            return Err(ApiError::invalid(&named, call.name, vec![error]));
         }
         set(object, &spec, Value::from(replicas));
         Ok(())

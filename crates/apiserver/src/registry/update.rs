@@ -214,6 +214,7 @@ async fn attempt(
         }
         object.clone_from(proposed);
     };
+    pipeline::fill(call, &mut object);
     let applied = proposal.applied.then(|| object.clone());
     let mutated = admission::mutate(call, &mut object, Some(&old)).await?;
     metadata::set_generation(call.kind, &mut object, &old);

@@ -323,7 +323,8 @@ async fn resource(
             let warning = kind
                 .crd
                 .as_ref()
-                .and_then(|crd| crd.deprecation_warning.clone());
+                .and_then(|crd| crd.deprecation_warning.clone())
+                .or_else(|| kind.deprecation().map(str::to_owned));
             respond::warn(&mut response, warning.into_iter().collect());
             Ok(response)
         }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::fields::{child, list, text};
 use crate::registry::{Call, update_with};
+use crate::strategy::Operation;
 
 /// Sets the node of a Pod, once.
 pub(crate) async fn bind(call: &Call<'_>, binding: &Value) -> Result<Value, ApiError> {
@@ -40,6 +41,7 @@ pub(crate) async fn bind(call: &Call<'_>, binding: &Value) -> Result<Value, ApiE
             call.name
         )));
     }
+    crate::admission::subresource(call, Operation::Create, binding, None).await?;
     let uid = meta::uid(binding).map(str::to_owned);
     update_with(call, |pod| {
         let resource = call.kind.group_resource();

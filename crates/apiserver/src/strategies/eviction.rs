@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::fields::{child, list, text};
 use crate::registry::{Call, DeleteOptions, WriteOptions, delete, update_with};
 use crate::request::Query;
+use crate::strategy::Operation;
 
 /// Evicts a Pod, or says 429 with the cause `DisruptionBudget`.
 pub(crate) async fn evict(call: &Call<'_>, eviction: &Value) -> Result<Value, ApiError> {
@@ -19,6 +20,7 @@ pub(crate) async fn evict(call: &Call<'_>, eviction: &Value) -> Result<Value, Ap
             "name in URL does not match name in Eviction object: BadRequest",
         ));
     }
+    crate::admission::subresource(call, Operation::Create, eviction, None).await?;
     let mut options = DeleteOptions::parse(
         &Query::default(),
         eviction.get("deleteOptions").filter(|o| o.is_object()),

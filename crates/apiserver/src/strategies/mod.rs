@@ -2,13 +2,20 @@
 
 mod address;
 mod address_claims;
+mod batch;
 mod binding;
+mod endpoints;
+mod events;
 mod eviction;
 mod fields;
+mod ingress;
+mod limit_range;
 mod namespace;
+mod network_policy;
 mod node_ports;
 mod pod;
 mod pod_defaults;
+mod pod_parts;
 mod pod_validate;
 mod policies;
 mod quota;
@@ -17,6 +24,7 @@ mod secrets;
 mod service;
 mod service_validate;
 mod small;
+mod storage;
 mod volumes;
 mod workloads;
 
@@ -49,10 +57,20 @@ pub(crate) fn builtin(service_cidr: &str) -> Result<Strategies, String> {
         ("", "persistentvolumeclaims", Arc::new(volumes::Claim)),
         ("", "persistentvolumes", Arc::new(volumes::Volume)),
         ("", "nodes", Arc::new(small::Node)),
-        ("", "events", Arc::new(small::Event)),
-        ("events.k8s.io", "events", Arc::new(small::Event)),
+        ("", "events", Arc::new(events::Event)),
+        ("events.k8s.io", "events", Arc::new(events::Event)),
         ("coordination.k8s.io", "leases", Arc::new(small::Lease)),
         ("policy", "poddisruptionbudgets", Arc::new(small::Budget)),
+        ("", "endpoints", Arc::new(endpoints::Endpoints)),
+        ("batch", "jobs", Arc::new(batch::Job)),
+        ("batch", "cronjobs", Arc::new(batch::CronJob)),
+        ("networking.k8s.io", "ingresses", Arc::new(ingress::Ingress)),
+        (
+            "networking.k8s.io",
+            "ingressclasses",
+            Arc::new(ingress::IngressClass),
+        ),
+        ("storage.k8s.io", "csidrivers", Arc::new(storage::CsiDriver)),
         ("apps", "deployments", Arc::new(workloads::Workload)),
         ("apps", "replicasets", Arc::new(workloads::Workload)),
         ("apps", "statefulsets", Arc::new(workloads::Workload)),
@@ -60,12 +78,12 @@ pub(crate) fn builtin(service_cidr: &str) -> Result<Strategies, String> {
         (
             "networking.k8s.io",
             "networkpolicies",
-            Arc::new(workloads::NetworkPolicy),
+            Arc::new(network_policy::NetworkPolicy),
         ),
         (
             "discovery.k8s.io",
             "endpointslices",
-            Arc::new(workloads::EndpointSlice),
+            Arc::new(endpoints::EndpointSlice),
         ),
         (
             "scheduling.k8s.io",
@@ -75,7 +93,7 @@ pub(crate) fn builtin(service_cidr: &str) -> Result<Strategies, String> {
         (
             "storage.k8s.io",
             "storageclasses",
-            Arc::new(small::StorageClass),
+            Arc::new(storage::StorageClass),
         ),
         (flow, "flowschemas", Arc::new(flow_strategy::FlowSchemas)),
         (
@@ -109,7 +127,7 @@ pub(crate) fn builtin(service_cidr: &str) -> Result<Strategies, String> {
             Arc::new(apiservices::ApiServices),
         ),
         ("", "resourcequotas", Arc::new(quota::ResourceQuota)),
-        ("", "limitranges", Arc::new(quota::LimitRange)),
+        ("", "limitranges", Arc::new(limit_range::LimitRange)),
         (rbac, "roles", Arc::new(rbac::Role)),
         (rbac, "clusterroles", Arc::new(rbac::Role)),
         (rbac, "rolebindings", Arc::new(rbac::Binding)),

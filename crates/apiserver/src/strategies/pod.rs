@@ -1,6 +1,6 @@
 //! Pods: defaults, the admission of service accounts, and what may change.
 
-use apimachinery::field::FieldError;
+use apimachinery::field::{FieldError, FieldPath};
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -41,7 +41,6 @@ impl Strategy for Pod {
         object: &mut Value,
         old: &Value,
     ) -> Result<(), ApiError> {
-        probe_times(object);
         if cx.subresource == "status" {
             if let (Some(status), Some(class)) =
                 (child(object, "status"), old.pointer("/status/qosClass"))
@@ -70,37 +69,23 @@ impl Strategy for Pod {
                 pod_validate::update(object, old, &mut errors);
             }
             Some(_) => {}
-            None => pod_validate::pod(object, &mut errors),
+            None => pod_validate::pod(object, &FieldPath::new("spec"), &mut errors),
         }
         Ok(errors)
     }
 }
 
-/// A condition that was never probed says so.
-fn probe_times(object: &mut Value) {
-    let conditions = object.pointer_mut("/status/conditions");
-    for condition in conditions
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object_mut)
-    {
-        condition.entry("lastProbeTime").or_insert(Value::Null);
-    }
-}
-
-/// `podIP` is the first of `podIPs`.
+/// `podIP` is the first of `podIPs`; where they differ, the single one counts.
 fn addresses(object: &mut Value) {
-    let first = text(object, "/status/podIP").to_owned();
-    if let Some(status) = child(object, "status")
-        && !first.is_empty()
-        && status
-            .get("podIPs")
-            .and_then(|l| l.get(0))
-            .and_then(|i| i.get("ip"))
-            .is_none_or(|ip| *ip != first)
-    {
-        status.insert("podIPs".to_owned(), json!([{"ip": first}]));
+    let single = text(object, "/status/podIP").to_owned();
+    let first = text(object, "/status/podIPs/0/ip").to_owned();
+    let Some(status) = child(object, "status") else {
+        return;
+    };
+    if single.is_empty() && !first.is_empty() {
+        status.insert("podIP".to_owned(), json!(first));
+    } else if !single.is_empty() && single != first {
+        status.insert("podIPs".to_owned(), json!([{"ip": single}]));
     }
 }
 

@@ -8,10 +8,10 @@ use apimachinery::quantity::Quantity;
 use serde_json::Value;
 
 use super::fields::{list, text};
+use super::pod_parts;
 
-/// Everything wrong with a new Pod.
-pub(super) fn pod(object: &Value, errors: &mut Vec<FieldError>) {
-    let spec = FieldPath::new("spec");
+/// Everything wrong with the specification of a new Pod, or of a template of Pods, which stands at `spec`.
+pub(super) fn pod(object: &Value, spec: &FieldPath, errors: &mut Vec<FieldError>) {
     let mut volumes = HashSet::new();
     for (index, volume) in list(object, "/spec/volumes").enumerate() {
         let at = spec.child("volumes").index(index).child("name");
@@ -28,13 +28,7 @@ pub(super) fn pod(object: &Value, errors: &mut Vec<FieldError>) {
         if !volumes.insert(given) {
             errors.push(FieldError::duplicate(&at, given));
         }
-        let sources = volume.as_object().map_or(0, |v| v.len().saturating_sub(1));
-        if sources > 1 {
-            errors.push(FieldError::forbidden(
-                &spec.child("volumes").index(index),
-                "may not specify more than 1 volume type",
-            ));
-        }
+        pod_parts::volume(volume, &spec.child("volumes").index(index), errors);
     }
     if list(object, "/spec/containers").count() == 0 {
         errors.push(FieldError::required(&spec.child("containers"), ""));
@@ -55,14 +49,14 @@ pub(super) fn pod(object: &Value, errors: &mut Vec<FieldError>) {
         object,
         "restartPolicy",
         &["Always", "OnFailure", "Never"],
-        &spec,
+        spec,
         errors,
     );
     choice(
         object,
         "dnsPolicy",
         &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
-        &spec,
+        spec,
         errors,
     );
     let grace = object
@@ -86,6 +80,7 @@ pub(super) fn pod(object: &Value, errors: &mut Vec<FieldError>) {
             "must be between 1 and 2147483647, inclusive",
         ));
     }
+    pod_parts::placement(object, spec, errors);
     let node = text(object, "/spec/nodeName");
     if !node.is_empty() {
         for detail in name::dns1123_subdomain(node) {
@@ -174,14 +169,8 @@ fn container<'a>(
             ));
         }
     }
-    for (index, variable) in list(container, "/env").enumerate() {
-        if text(variable, "/name").is_empty() {
-            errors.push(FieldError::required(
-                &at.child("env").index(index).child("name"),
-                "",
-            ));
-        }
-    }
+    pod_parts::environment(container, at, errors);
+    pod_parts::probes(container, at, errors);
     ports(container, &at.child("ports"), errors);
     resources(container, &at.child("resources"), errors);
 }
@@ -212,6 +201,14 @@ fn ports(container: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
                 errors.push(FieldError::duplicate(&at.child("name"), given));
             }
         }
+        let host = port.get("hostPort").and_then(Value::as_i64).unwrap_or(0);
+        if host != 0 && !(1..=65535).contains(&host) {
+            errors.push(FieldError::invalid(
+                &at.child("hostPort"),
+                host,
+                "must be between 1 and 65535, inclusive",
+            ));
+        }
         let protocol = text(port, "/protocol");
         if !matches!(protocol, "TCP" | "UDP" | "SCTP") {
             errors.push(FieldError::not_supported(
@@ -240,6 +237,7 @@ fn resources(container: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) 
             .flatten()
         {
             let at = path.child(side).key(resource);
+            pod_parts::resource_name(resource, &at, errors);
             match quantity(value) {
                 None => errors.push(FieldError::invalid(&at, value.clone(), "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")),
                 Some(given) if given < Quantity::default() => {

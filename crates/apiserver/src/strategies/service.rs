@@ -29,18 +29,25 @@ fn defaults(object: &mut Value) {
         .unwrap_or_default()
         .to_owned();
     if spec.get("sessionAffinity").is_some_and(|s| s == "ClientIP") {
-        default(
-            spec,
-            "sessionAffinityConfig",
-            json!({"clientIP": {"timeoutSeconds": 10800}}),
-        );
+        let config = spec
+            .entry("sessionAffinityConfig")
+            .or_insert_with(|| json!({}));
+        if let Some(client) = child(config, "clientIP") {
+            default(client, "timeoutSeconds", 10800);
+        }
+    } else if spec.get("sessionAffinity").is_some_and(|s| s == "None") {
+        spec.remove("sessionAffinityConfig");
     }
     if ty != "ExternalName" {
         default_text(spec, "internalTrafficPolicy", "Cluster");
         default(spec, "ipFamilyPolicy", "SingleStack");
         default(spec, "ipFamilies", json!(["IPv4"]));
     }
-    if matches!(ty.as_str(), "NodePort" | "LoadBalancer") {
+    let external = spec
+        .get("externalIPs")
+        .and_then(Value::as_array)
+        .is_some_and(|ips| !ips.is_empty());
+    if matches!(ty.as_str(), "NodePort" | "LoadBalancer") || (ty == "ClusterIP" && external) {
         default_text(spec, "externalTrafficPolicy", "Cluster");
     }
     if ty == "LoadBalancer" {
@@ -64,6 +71,58 @@ fn defaults(object: &mut Value) {
 fn set_address(spec: &mut Map<String, Value>, address: &str) {
     spec.insert("clusterIP".to_owned(), Value::from(address));
     spec.insert("clusterIPs".to_owned(), json!([address]));
+}
+
+/// What belongs to the type that a Service had goes with it, unless the client changed it on the way.
+fn drop_of_old_type(object: &mut Value, old: &Value) {
+    let ty = text(object, "/spec/type").to_owned();
+    let before = text(old, "/spec/type");
+    if ty == before {
+        return;
+    }
+    let had_ports = matches!(before, "NodePort" | "LoadBalancer");
+    if had_ports && !matches!(ty.as_str(), "NodePort" | "LoadBalancer") {
+        let number = |port: &Value| port.get("nodePort").and_then(Value::as_i64);
+        let same = super::fields::list(object, "/spec/ports")
+            .map(number)
+            .eq(super::fields::list(old, "/spec/ports").map(number));
+        if same {
+            for port in object
+                .pointer_mut("/spec/ports")
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_object_mut)
+            {
+                port.remove("nodePort");
+            }
+        }
+    }
+    let unchanged: Vec<&str> = [
+        "allocateLoadBalancerNodePorts",
+        "externalTrafficPolicy",
+        "healthCheckNodePort",
+        "loadBalancerClass",
+    ]
+    .into_iter()
+    .filter(|field| {
+        let pointer = format!("/spec/{field}");
+        object.pointer(&pointer) == old.pointer(&pointer)
+    })
+    .collect();
+    let Some(spec) = child(object, "spec") else {
+        return;
+    };
+    for field in unchanged {
+        let of_load_balancers = field != "externalTrafficPolicy";
+        if (of_load_balancers && before == "LoadBalancer")
+            || (!of_load_balancers
+                && had_ports
+                && !matches!(ty.as_str(), "NodePort" | "LoadBalancer"))
+        {
+            spec.remove(field);
+        }
+    }
 }
 
 /// A client that leaves node ports out means those that are there.
@@ -187,6 +246,7 @@ impl Strategy for Service {
                 }
             }
         }
+        drop_of_old_type(object, old);
         defaults(object);
         if was_external && !is_external {
             self.allocate(cx, object).await?;

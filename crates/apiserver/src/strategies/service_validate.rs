@@ -1,9 +1,11 @@
 //! What a Service must be like.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use apimachinery::field::{FieldError, FieldPath};
 use apimachinery::name;
+use apimachinery::selector::label_errors;
 use serde_json::Value;
 
 use super::fields::{list, text};
@@ -11,49 +13,117 @@ use super::fields::{list, text};
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 
-/// Everything wrong with a Service.
+/// Everything wrong with a Service, in kube-apiserver's order.
 pub(super) fn service(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = FieldPath::new("spec");
-    let ty = text(object, "/spec/type");
-    if !TYPES.contains(&ty) {
-        errors.push(FieldError::not_supported(&spec.child("type"), ty, &TYPES));
+    if let Some(old) = old {
+        fixed(object, old, &spec, &mut errors);
     }
+    let ty = text(object, "/spec/type");
     let headless = text(object, "/spec/clusterIP") == "None";
     let count = list(object, "/spec/ports").count();
     if count == 0 && !headless && ty != "ExternalName" {
         errors.push(FieldError::required(&spec.child("ports"), ""));
     }
-    if ty == "ExternalName" {
-        let external = text(object, "/spec/externalName");
-        if external.is_empty() {
-            errors.push(FieldError::required(&spec.child("externalName"), ""));
-        } else {
-            for detail in name::dns1123_subdomain(external.trim_end_matches('.')) {
-                errors.push(FieldError::invalid(
-                    &spec.child("externalName"),
-                    external,
-                    detail,
-                ));
-            }
-        }
+    of_type(object, ty, headless, &spec, &mut errors);
+    ports(object, count, &spec.child("ports"), &mut errors);
+    if let Some(labels) = object.pointer("/spec/selector").and_then(Value::as_object) {
+        errors.extend(label_errors(labels, &spec.child("selector")));
     }
-    if headless && matches!(ty, "NodePort" | "LoadBalancer") {
-        errors.push(FieldError::invalid(
-            &spec.child("clusterIPs").index(0),
-            "None",
-            format!("may not be set to 'None' for {ty} services"),
-        ));
+    affinity(object, &spec, &mut errors);
+    addresses(object, headless, ty, &spec, &mut errors);
+    if !TYPES.contains(&ty) {
+        errors.push(FieldError::not_supported(&spec.child("type"), ty, &TYPES));
     }
+    node_ports(object, ty, &spec.child("ports"), &mut errors);
+    load_balancer(object, ty, &spec, &mut errors);
+    policies(object, ty, &spec, &mut errors);
+    errors
+}
+
+/// What may not change while the Service is what it is.
+fn fixed(object: &Value, old: &Value, spec: &FieldPath, errors: &mut Vec<FieldError>) {
+    let (ty, before) = (text(object, "/spec/type"), text(old, "/spec/type"));
     let address = text(object, "/spec/clusterIP");
-    if !address.is_empty() && !headless && address.parse::<std::net::IpAddr>().is_err() {
+    if before != "ExternalName" && ty != "ExternalName" && text(old, "/spec/clusterIP") != address {
         errors.push(FieldError::invalid(
             &spec.child("clusterIPs").index(0),
             address,
-            "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            "may not change once set",
         ));
     }
-    ports(object, count, &spec.child("ports"), &mut errors);
+    let class = "/spec/loadBalancerClass";
+    if (ty, before) == ("LoadBalancer", "LoadBalancer")
+        && object.pointer(class) != old.pointer(class)
+    {
+        errors.push(FieldError::invalid(
+            &spec.child("loadBalancerClass"),
+            text(object, class),
+            "may not change once set",
+        ));
+    }
+}
+
+fn of_type(
+    object: &Value,
+    ty: &str,
+    headless: bool,
+    spec: &FieldPath,
+    errors: &mut Vec<FieldError>,
+) {
+    match ty {
+        "LoadBalancer" | "NodePort" => {
+            const KUBELET: i64 = 10250;
+            for (index, port) in list(object, "/spec/ports").enumerate() {
+                if ty == "LoadBalancer" && port.get("port").and_then(Value::as_i64) == Some(KUBELET)
+                {
+                    errors.push(FieldError::invalid(
+                        &spec.child("ports").index(index),
+                        KUBELET,
+                        format!(
+                            "may not expose port {KUBELET} externally since it is used by kubelet"
+                        ),
+                    ));
+                }
+            }
+            if headless {
+                errors.push(FieldError::invalid(
+                    &spec.child("clusterIPs").index(0),
+                    "None",
+                    format!("may not be set to 'None' for {ty} services"),
+                ));
+            }
+        }
+        "ExternalName" => {
+            for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                let given = object.pointer(&format!("/spec/{field}"));
+                let also = field == "clusterIPs" && !text(object, "/spec/clusterIP").is_empty();
+                if also || given.is_some_and(|v| !v.is_null() && *v != serde_json::json!([])) {
+                    errors.push(FieldError::forbidden(
+                        &spec.child(field),
+                        "may not be set for ExternalName services",
+                    ));
+                }
+            }
+            let at = spec.child("externalName");
+            // The value (a CNAME) may have a trailing dot to denote it as fully qualified.
+            let given = text(object, "/spec/externalName");
+            let external = given.strip_suffix('.').unwrap_or(given);
+            if external.is_empty() {
+                errors.push(FieldError::required(&at, ""));
+            } else {
+                for detail in name::dns1123_subdomain(external) {
+                    errors.push(FieldError::invalid(&at, external, detail));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn affinity(object: &Value, spec: &FieldPath, errors: &mut Vec<FieldError>) {
+    const DAY: i64 = 86_400;
     let affinity = text(object, "/spec/sessionAffinity");
     if !matches!(affinity, "None" | "ClientIP") {
         errors.push(FieldError::not_supported(
@@ -62,44 +132,188 @@ pub(super) fn service(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
             &["ClientIP", "None"],
         ));
     }
-    for (key, value) in object
-        .pointer("/spec/selector")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
-        for detail in name::label_key(key) {
-            errors.push(FieldError::invalid(
-                &spec.child("selector"),
-                key.as_str(),
-                detail,
-            ));
-        }
-        for detail in name::label_value(value.as_str().unwrap_or_default()) {
-            errors.push(FieldError::invalid(
-                &spec.child("selector"),
-                value.clone(),
-                detail,
-            ));
-        }
-    }
-    if let Some(old) = old
-        && text(old, "/spec/type") != "ExternalName"
-        && ty != "ExternalName"
-        && text(old, "/spec/clusterIP") != address
-    {
+    let timeout = object
+        .pointer("/spec/sessionAffinityConfig/clientIP/timeoutSeconds")
+        .and_then(Value::as_i64);
+    if let Some(seconds) = timeout.filter(|s| affinity == "ClientIP" && !(1..=DAY).contains(s)) {
         errors.push(FieldError::invalid(
-            &spec.child("clusterIPs").index(0),
-            address,
-            "may not change once set",
+            &spec
+                .child("sessionAffinityConfig")
+                .child("clientIP")
+                .child("timeoutSeconds"),
+            seconds,
+            format!("must be greater than 0 and less than {DAY}"),
         ));
     }
-    errors
+}
+
+fn addresses(
+    object: &Value,
+    headless: bool,
+    ty: &str,
+    spec: &FieldPath,
+    errors: &mut Vec<FieldError>,
+) {
+    const NOT_AN_ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+    const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
+    const POLICIES: [&str; 3] = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+    if ty != "ExternalName" {
+        for (index, family) in list(object, "/spec/ipFamilies")
+            .filter_map(Value::as_str)
+            .enumerate()
+        {
+            if !FAMILIES.contains(&family) {
+                errors.push(FieldError::not_supported(
+                    &spec.child("ipFamilies").index(index),
+                    family,
+                    &FAMILIES,
+                ));
+            }
+        }
+        let policy = text(object, "/spec/ipFamilyPolicy");
+        if !policy.is_empty() && !POLICIES.contains(&policy) {
+            errors.push(FieldError::not_supported(
+                &spec.child("ipFamilyPolicy"),
+                policy,
+                &POLICIES,
+            ));
+        }
+        let address = text(object, "/spec/clusterIP");
+        let at = spec.child("clusterIPs").index(0);
+        if !address.is_empty() && !headless && address.parse::<IpAddr>().is_err() {
+            errors.push(FieldError::invalid(&at, address, NOT_AN_ADDRESS));
+        }
+    }
+    for (index, ip) in list(object, "/spec/externalIPs").enumerate() {
+        let at = spec.child("externalIPs").index(index);
+        let given = ip.as_str().unwrap_or_default();
+        match given.parse::<IpAddr>() {
+            Ok(ip) => super::endpoints::reachable(ip, given, &at, errors),
+            Err(_) => errors.push(FieldError::invalid(&at, given, NOT_AN_ADDRESS)),
+        }
+    }
+}
+
+fn node_ports(object: &Value, ty: &str, path: &FieldPath, errors: &mut Vec<FieldError>) {
+    let mut used = HashSet::new();
+    for (index, port) in list(object, "/spec/ports").enumerate() {
+        let at = path.index(index).child("nodePort");
+        let number = port.get("nodePort").and_then(Value::as_i64).unwrap_or(0);
+        if number == 0 {
+            continue;
+        }
+        match ty {
+            "ClusterIP" => errors.push(FieldError::forbidden(
+                &at,
+                "may not be used when `type` is 'ClusterIP'",
+            )),
+            "NodePort" | "LoadBalancer" if !used.insert((number, text(port, "/protocol"))) => {
+                errors.push(FieldError::duplicate(&at, number));
+            }
+            _ => {}
+        }
+    }
+    let mut used = HashSet::new();
+    for (index, port) in list(object, "/spec/ports").enumerate() {
+        let number = port.get("port").and_then(Value::as_i64).unwrap_or(0);
+        let protocol = text(port, "/protocol");
+        if !used.insert((number, protocol)) {
+            errors.push(FieldError::duplicate(
+                &path.index(index),
+                serde_json::json!({"protocol": protocol, "port": number}),
+            ));
+        }
+    }
+}
+
+fn load_balancer(object: &Value, ty: &str, spec: &FieldPath, errors: &mut Vec<FieldError>) {
+    const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+    // The capital is upstream's.
+    let ranges = spec.child("LoadBalancerSourceRanges");
+    let given: Vec<&str> = list(object, "/spec/loadBalancerSourceRanges")
+        .filter_map(Value::as_str)
+        .collect();
+    if !given.is_empty() {
+        if ty != "LoadBalancer" {
+            errors.push(FieldError::forbidden(&ranges, ONLY));
+        }
+        for (index, range) in given.iter().enumerate() {
+            if !is_cidr(range.trim()) {
+                errors.push(FieldError::invalid(
+                    &ranges.index(index),
+                    *range,
+                    "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+                ));
+            }
+        }
+    }
+    for field in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
+        let given = object.pointer(&format!("/spec/{field}"));
+        if ty != "LoadBalancer" && given.is_some_and(|v| !v.is_null()) {
+            errors.push(FieldError::forbidden(&spec.child(field), ONLY));
+        }
+    }
+    let class = text(object, "/spec/loadBalancerClass");
+    if ty == "LoadBalancer" && !class.is_empty() {
+        for detail in name::qualified_name(class) {
+            errors.push(FieldError::invalid(
+                &spec.child("loadBalancerClass"),
+                class,
+                detail,
+            ));
+        }
+    }
+}
+
+fn is_cidr(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else {
+        return false;
+    };
+    match (address.parse::<IpAddr>(), length.parse::<u8>()) {
+        (Ok(ip), Ok(length)) => length <= if ip.is_ipv4() { 32 } else { 128 },
+        _ => false,
+    }
+}
+
+fn policies(object: &Value, ty: &str, spec: &FieldPath, errors: &mut Vec<FieldError>) {
+    const KNOWN: [&str; 2] = ["Cluster", "Local"];
+    let external = text(object, "/spec/externalTrafficPolicy");
+    let accessible = matches!(ty, "NodePort" | "LoadBalancer")
+        || (ty == "ClusterIP" && list(object, "/spec/externalIPs").next().is_some());
+    let at = spec.child("externalTrafficPolicy");
+    if !external.is_empty() && !KNOWN.contains(&external) {
+        errors.push(FieldError::not_supported(&at, external, &KNOWN));
+    }
+    if !external.is_empty() && !accessible {
+        errors.push(FieldError::invalid(
+            &at,
+            external,
+            "may only be set for externally-accessible services",
+        ));
+    }
+    let check = object
+        .pointer("/spec/healthCheckNodePort")
+        .and_then(Value::as_i64)
+        .unwrap_or(0);
+    if check != 0 && !(ty == "LoadBalancer" && external == "Local") {
+        errors.push(FieldError::invalid(
+            &spec.child("healthCheckNodePort"),
+            check,
+            "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
+        ));
+    }
+    let internal = text(object, "/spec/internalTrafficPolicy");
+    if !internal.is_empty() && !KNOWN.contains(&internal) {
+        errors.push(FieldError::not_supported(
+            &spec.child("internalTrafficPolicy"),
+            internal,
+            &KNOWN,
+        ));
+    }
 }
 
 fn ports(object: &Value, count: usize, path: &FieldPath, errors: &mut Vec<FieldError>) {
     let mut names = HashSet::new();
-    let mut used = HashSet::new();
     for (index, port) in list(object, "/spec/ports").enumerate() {
         let at = path.index(index);
         let given = text(port, "/name");
@@ -130,12 +344,6 @@ fn ports(object: &Value, count: usize, path: &FieldPath, errors: &mut Vec<FieldE
                 &PROTOCOLS,
             ));
         }
-        if !used.insert((number, protocol)) {
-            errors.push(FieldError::duplicate(
-                &at,
-                serde_json::json!({"protocol": protocol, "port": number}),
-            ));
-        }
         match port.get("targetPort") {
             Some(Value::Number(n)) if !n.as_i64().is_some_and(|n| (1..=65535).contains(&n)) => {
                 errors.push(FieldError::invalid(
@@ -155,5 +363,89 @@ fn ports(object: &Value, count: usize, path: &FieldPath, errors: &mut Vec<FieldE
             }
             _ => {}
         }
+        super::endpoints::app_protocol(port, &at, errors);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn fields(spec: &Value, old: Option<&Value>) -> Vec<String> {
+        let object = json!({"spec": spec});
+        let old = old.map(|spec| json!({"spec": spec}));
+        service(&object, old.as_ref())
+            .iter()
+            .map(|e| e.path.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn parts_of_other_types_are_refused() {
+        let base = |ty: &str, more: Value| {
+            let mut spec = json!({
+                "type": ty, "clusterIP": "10.96.0.1", "sessionAffinity": "None",
+                "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}],
+            });
+            if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
+                spec.extend(more);
+            }
+            spec
+        };
+        assert!(fields(&base("ClusterIP", json!({})), None).is_empty());
+        assert_eq!(
+            fields(
+                &base(
+                    "ClusterIP",
+                    json!({
+                        "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30000}],
+                        "loadBalancerSourceRanges": ["10.0.0.0/99"], "loadBalancerClass": "a/b",
+                        "externalTrafficPolicy": "Local", "healthCheckNodePort": 5,
+                        "internalTrafficPolicy": "Odd", "externalIPs": [],
+                    })
+                ),
+                None
+            ),
+            [
+                "spec.ports[0].nodePort",
+                "spec.LoadBalancerSourceRanges",
+                "spec.LoadBalancerSourceRanges[0]",
+                "spec.loadBalancerClass",
+                "spec.externalTrafficPolicy",
+                "spec.healthCheckNodePort",
+                "spec.internalTrafficPolicy",
+            ]
+        );
+        assert_eq!(
+            fields(
+                &base(
+                    "NodePort",
+                    json!({
+                        "sessionAffinity": "ClientIP",
+                        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 0}},
+                        "externalIPs": ["127.0.0.1", "x"],
+                        "ports": [
+                            {"name": "a", "port": 80, "protocol": "TCP", "nodePort": 30000},
+                            {"name": "b", "port": 81, "protocol": "TCP", "nodePort": 30000},
+                        ],
+                    })
+                ),
+                None
+            ),
+            [
+                "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+                "spec.externalIPs[0]",
+                "spec.externalIPs[1]",
+                "spec.ports[1].nodePort",
+            ]
+        );
+        assert_eq!(
+            fields(
+                &base("LoadBalancer", json!({"loadBalancerClass": "a/b"})),
+                Some(&base("LoadBalancer", json!({"loadBalancerClass": "a/c"})))
+            ),
+            ["spec.loadBalancerClass"]
+        );
     }
 }

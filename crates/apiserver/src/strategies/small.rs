@@ -2,6 +2,7 @@
 
 use apimachinery::field::{FieldError, FieldPath};
 use apimachinery::gvk::GroupResource;
+use apimachinery::selector::label_selector_errors;
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -10,11 +11,9 @@ use super::fields::{default, default_text, immutable, list, text};
 use crate::strategy::{Context, Strategy};
 
 pub(super) struct Node;
-pub(super) struct Event;
 pub(super) struct Lease;
 pub(super) struct Budget;
 pub(super) struct PriorityClass;
-pub(super) struct StorageClass;
 
 #[async_trait]
 impl Strategy for Node {
@@ -24,17 +23,7 @@ impl Strategy for Node {
         object: &mut Value,
         _old: &Value,
     ) -> Result<(), ApiError> {
-        let conditions = object.pointer_mut("/status/conditions");
-        for condition in conditions
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_object_mut)
-        {
-            for key in ["lastHeartbeatTime", "lastTransitionTime"] {
-                condition.entry(key).or_insert(Value::Null);
-            }
-        }
+        pod_ranges(object);
         Ok(())
     }
 
@@ -48,29 +37,19 @@ impl Strategy for Node {
             {
                 status["allocatable"] = capacity;
             }
-            if let Some(status) = status.as_object_mut() {
-                status
-                    .entry("daemonEndpoints")
-                    .or_insert_with(|| json!({"kubeletEndpoint": {"Port": 0}}));
-                status.entry("nodeInfo").or_insert_with(|| {
-                    json!({
-                        "machineID": "", "systemUUID": "", "bootID": "", "kernelVersion": "",
-                        "osImage": "", "containerRuntimeVersion": "", "kubeletVersion": "",
-                        "kubeProxyVersion": "", "operatingSystem": "", "architecture": "",
-                    })
-                });
-            }
         }
+        pod_ranges(object);
         Ok(())
     }
 
     async fn validate(
         &self,
-        _cx: &Context<'_>,
+        cx: &Context<'_>,
         object: &Value,
         old: Option<&Value>,
     ) -> Result<Vec<FieldError>, ApiError> {
         let mut errors = Vec::new();
+        let mut seen = Vec::new();
         let path = FieldPath::new("spec").child("taints");
         for (index, taint) in list(object, "/spec/taints").enumerate() {
             let at = path.index(index);
@@ -81,6 +60,18 @@ impl Strategy for Node {
                     detail,
                 ));
             }
+            for detail in apimachinery::name::label_value(text(taint, "/value")) {
+                errors.push(FieldError::invalid(
+                    &at.child("value"),
+                    text(taint, "/value"),
+                    detail,
+                ));
+            }
+            let pair = (text(taint, "/key"), text(taint, "/effect"));
+            if seen.contains(&pair) {
+                errors.push(FieldError::duplicate(&at, taint.clone()));
+            }
+            seen.push(pair);
             if !matches!(
                 text(taint, "/effect"),
                 "NoSchedule" | "PreferNoSchedule" | "NoExecute"
@@ -92,55 +83,55 @@ impl Strategy for Node {
                 ));
             }
         }
-        if let Some(old) = old
-            && !text(old, "/spec/providerID").is_empty()
-        {
-            immutable(object, old, &["/spec/providerID"], &mut errors);
+        if let Some(old) = old.filter(|_| cx.subresource.is_empty()) {
+            node_unchanged(object, old, &mut errors);
         }
         Ok(errors)
     }
 }
 
-#[async_trait]
-impl Strategy for Event {
-    async fn prepare_create(&self, cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
-        if let Some(map) = object
-            .as_object_mut()
-            .filter(|_| cx.kind.group().is_empty())
-        {
-            map.entry("eventTime").or_insert(Value::Null);
-            for key in ["reportingComponent", "reportingInstance"] {
-                default(map, key, "");
-            }
-        }
-        Ok(())
+/// `podCIDR` is the first of `podCIDRs`.
+fn pod_ranges(object: &mut Value) {
+    let first = text(object, "/spec/podCIDR").to_owned();
+    if !first.is_empty() && text(object, "/spec/podCIDRs/0") != first {
+        object["spec"]["podCIDRs"] = json!([first]);
     }
+}
 
-    async fn validate(
-        &self,
-        cx: &Context<'_>,
-        object: &Value,
-        _old: Option<&Value>,
-    ) -> Result<Vec<FieldError>, ApiError> {
-        let mut errors = Vec::new();
-        let (field, pointer) = if cx.kind.group().is_empty() {
-            ("involvedObject", "/involvedObject/namespace")
-        } else {
-            ("regarding", "/regarding/namespace")
-        };
-        let about = text(object, pointer);
-        // Events about cluster-wide objects lie in "default".
-        if (about.is_empty() && cx.namespace != "default")
-            || (!about.is_empty() && about != cx.namespace)
-        {
-            let path = FieldPath::new(field).child("namespace");
-            errors.push(FieldError::invalid(
-                &path,
-                about,
-                "does not match event.namespace",
+/// Of a Node's spec only taints and schedulability change; what is empty may be filled in once.
+fn node_unchanged(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let spec = FieldPath::new("spec");
+    for (field, name) in [("podCIDRs", "podCIDR"), ("providerID", "providerID")] {
+        let pointer = format!("/spec/{field}");
+        let before = old.pointer(&pointer);
+        if before.is_some() && before != object.pointer(&pointer) {
+            errors.push(FieldError::forbidden(
+                &spec.child(field),
+                format!("node updates may not change {name} except from \"\" to valid"),
             ));
         }
-        Ok(errors)
+    }
+    let masked = |value: &Value| {
+        let mut spec = value.get("spec").cloned().unwrap_or_default();
+        if let Some(map) = spec.as_object_mut() {
+            for key in [
+                "configSource",
+                "podCIDR",
+                "podCIDRs",
+                "providerID",
+                "taints",
+                "unschedulable",
+            ] {
+                map.remove(key);
+            }
+        }
+        spec
+    };
+    if masked(object) != masked(old) {
+        errors.push(FieldError::forbidden(
+            &spec,
+            "node updates may only change labels, taints, or capacity",
+        ));
     }
 }
 
@@ -224,6 +215,22 @@ impl Strategy for Budget {
                 _ => {}
             }
         }
+        if let Some(selector) = object.pointer("/spec/selector") {
+            errors.extend(label_selector_errors(selector, &spec.child("selector")));
+        }
+        if let Some(policy) = object
+            .pointer("/spec/unhealthyPodEvictionPolicy")
+            .and_then(Value::as_str)
+        {
+            const KNOWN: [&str; 2] = ["AlwaysAllow", "IfHealthyBudget"];
+            if !KNOWN.contains(&policy) {
+                errors.push(FieldError::not_supported(
+                    &spec.child("unhealthyPodEvictionPolicy"),
+                    policy,
+                    &KNOWN,
+                ));
+            }
+        }
         Ok(errors)
     }
 }
@@ -238,6 +245,15 @@ impl Strategy for PriorityClass {
         Ok(())
     }
 
+    async fn prepare_update(
+        &self,
+        cx: &Context<'_>,
+        object: &mut Value,
+        _old: &Value,
+    ) -> Result<(), ApiError> {
+        self.prepare_create(cx, object).await
+    }
+
     async fn validate(
         &self,
         cx: &Context<'_>,
@@ -246,23 +262,51 @@ impl Strategy for PriorityClass {
     ) -> Result<Vec<FieldError>, ApiError> {
         let mut errors = Vec::new();
         let value = object.get("value").and_then(Value::as_i64).unwrap_or(0);
-        if value > 1_000_000_000 && !cx.name.starts_with("system-") {
+        const SYSTEM: [(&str, i64); 2] = [
+            ("system-cluster-critical", 2_000_000_000),
+            ("system-node-critical", 2_000_001_000),
+        ];
+        if old.is_some() {
+            // The value of a class that exists does not change, and was judged before.
+        } else if cx.name.starts_with("system-") {
+            if !SYSTEM.contains(&(cx.name, value)) {
+                errors.push(FieldError::forbidden(
+                    &FieldPath::new("metadata").child("name"),
+                    "priority class names with 'system-' prefix are reserved for system use only",
+                ));
+            }
+        } else if value > 1_000_000_000 {
             errors.push(FieldError::forbidden(
                 &FieldPath::new("value"),
                 "maximum allowed value of a user defined priority is 1000000000",
             ));
         }
+        let policy = text(object, "/preemptionPolicy");
+        if !matches!(policy, "PreemptLowerPriority" | "Never") {
+            errors.push(FieldError::not_supported(
+                &FieldPath::new("preemptionPolicy"),
+                policy,
+                &["Never", "PreemptLowerPriority"],
+            ));
+        }
         if let Some(old) = old {
-            immutable(object, old, &["/value", "/preemptionPolicy"], &mut errors);
-        } else if object.get("globalDefault") == Some(&Value::Bool(true)) {
+            if old.get("value") != object.get("value") {
+                errors.push(FieldError::forbidden(
+                    &FieldPath::new("value"),
+                    "may not be changed in an update.",
+                ));
+            }
+            immutable(object, old, &["/preemptionPolicy"], &mut errors);
+        }
+        if object.get("globalDefault") == Some(&Value::Bool(true)) {
             let others = cx
                 .reader
                 .list("scheduling.k8s.io", "priorityclasses", "")
                 .await?;
-            if let Some(other) = others
-                .iter()
-                .find(|c| c.get("globalDefault") == Some(&Value::Bool(true)))
-            {
+            if let Some(other) = others.iter().find(|c| {
+                c.get("globalDefault") == Some(&Value::Bool(true))
+                    && apimachinery::meta::name(c) != Some(cx.name)
+            }) {
                 let name = apimachinery::meta::name(other).unwrap_or_default();
                 let why = format!(
                     "PriorityClass {name} is already marked as default. Only one default can exist"
@@ -272,63 +316,6 @@ impl Strategy for PriorityClass {
                     cx.name,
                     why,
                 ));
-            }
-        }
-        Ok(errors)
-    }
-}
-
-#[async_trait]
-impl Strategy for StorageClass {
-    async fn prepare_create(&self, _cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
-        if let Some(map) = object.as_object_mut() {
-            default_text(map, "reclaimPolicy", "Delete");
-            default_text(map, "volumeBindingMode", "Immediate");
-        }
-        Ok(())
-    }
-
-    async fn validate(
-        &self,
-        _cx: &Context<'_>,
-        object: &Value,
-        old: Option<&Value>,
-    ) -> Result<Vec<FieldError>, ApiError> {
-        let mut errors = Vec::new();
-        if text(object, "/provisioner").is_empty() {
-            errors.push(FieldError::required(
-                &FieldPath::new("provisioner"),
-                text(object, "/provisioner"),
-            ));
-        }
-        for (field, known) in [
-            ("reclaimPolicy", ["Delete", "Retain"]),
-            ("volumeBindingMode", ["Immediate", "WaitForFirstConsumer"]),
-        ] {
-            let given = text(object, &format!("/{field}"));
-            if !known.contains(&given) {
-                errors.push(FieldError::not_supported(
-                    &FieldPath::new(field),
-                    given,
-                    &known,
-                ));
-            }
-        }
-        if let Some(old) = old {
-            for pointer in [
-                "/parameters",
-                "/provisioner",
-                "/reclaimPolicy",
-                "/volumeBindingMode",
-            ] {
-                if object.pointer(pointer) != old.pointer(pointer) {
-                    let path = FieldPath::new(pointer.trim_start_matches('/'));
-                    errors.push(FieldError::invalid(
-                        &path,
-                        object.pointer(pointer).cloned().unwrap_or(Value::Null),
-                        "field is immutable",
-                    ));
-                }
             }
         }
         Ok(errors)

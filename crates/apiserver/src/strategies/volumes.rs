@@ -2,7 +2,9 @@
 
 use apimachinery::field::{FieldError, FieldPath};
 use apimachinery::meta;
+use apimachinery::name;
 use apimachinery::quantity::Quantity;
+use apimachinery::selector::label_selector_errors;
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -50,6 +52,101 @@ fn protect(object: &mut Value, finalizer: &str) {
     meta::set_finalizers(object, finalizers);
 }
 
+/// `dataSource` and `dataSourceRef` say the same where the first can say it: of claims and snapshots.
+fn data_sources(object: &mut Value) {
+    let of_old_form = |source: &Value| {
+        matches!(
+            (text(source, "/apiGroup"), text(source, "/kind")),
+            ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+        )
+    };
+    let Some(spec) = child(object, "spec") else {
+        return;
+    };
+    match (
+        spec.get("dataSource").cloned(),
+        spec.get("dataSourceRef").cloned(),
+    ) {
+        (Some(source), None) if of_old_form(&source) => {
+            spec.insert("dataSourceRef".to_owned(), source);
+        }
+        // What the old form cannot say is ignored, as it always was.
+        (Some(_), None) => {
+            spec.remove("dataSource");
+        }
+        (None, Some(source)) if text(&source, "/namespace").is_empty() && of_old_form(&source) => {
+            spec.insert("dataSource".to_owned(), source);
+        }
+        _ => {}
+    }
+}
+
+/// A claim may ask for more only of a class that can grow its volumes.
+async fn growth(cx: &Context<'_>, object: &Value, old: &Value) -> Result<(), ApiError> {
+    let asked = "/spec/resources/requests/storage";
+    if size(object, asked) <= size(old, asked) || text(old, "/status/phase") != "Bound" {
+        return Ok(());
+    }
+    let class = text(object, "/spec/storageClassName");
+    let class = cx
+        .reader
+        .get("storage.k8s.io", "storageclasses", "", class)
+        .await?;
+    if class.is_some_and(|c| c.get("allowVolumeExpansion") == Some(&Value::Bool(true))) {
+        return Ok(());
+    }
+    Err(ApiError::forbidden(
+        &cx.kind.group_resource(),
+        cx.name,
+        "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize",
+    ))
+}
+
+fn claim_details(object: &Value, spec: &FieldPath, errors: &mut Vec<FieldError>) {
+    let modes: Vec<&str> = list(object, "/spec/accessModes")
+        .filter_map(Value::as_str)
+        .collect();
+    if modes.len() > 1 && modes.contains(&"ReadWriteOncePod") {
+        errors.push(FieldError::forbidden(
+            &spec.child("accessModes"),
+            "may not use ReadWriteOncePod with other access modes",
+        ));
+    }
+    if let Some(selector) = object.pointer("/spec/selector") {
+        errors.extend(label_selector_errors(selector, &spec.child("selector")));
+    }
+    let class = text(object, "/spec/storageClassName");
+    for detail in name::dns1123_subdomain(class)
+        .into_iter()
+        .filter(|_| !class.is_empty())
+    {
+        errors.push(FieldError::invalid(
+            &spec.child("storageClassName"),
+            class,
+            detail,
+        ));
+    }
+    for field in ["dataSource", "dataSourceRef"] {
+        let Some(source) = object.pointer(&format!("/spec/{field}")) else {
+            continue;
+        };
+        let at = spec.child(field);
+        for key in ["name", "kind"] {
+            if text(source, &format!("/{key}")).is_empty() {
+                errors.push(FieldError::required(&at.child(key), ""));
+            }
+        }
+        if text(source, "/apiGroup").is_empty() && text(source, "/kind") != "PersistentVolumeClaim"
+        {
+            errors.push(FieldError::invalid(
+                &at,
+                text(source, "/kind"),
+                "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
+            ));
+        }
+    }
+}
+
 #[async_trait]
 impl Strategy for Claim {
     async fn prepare_create(&self, cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
@@ -81,7 +178,25 @@ impl Strategy for Claim {
                 spec.insert("storageClassName".to_owned(), json!(class));
             }
         }
+        data_sources(object);
         object["status"] = json!({"phase": "Pending"});
+        Ok(())
+    }
+
+    async fn prepare_update(
+        &self,
+        cx: &Context<'_>,
+        object: &mut Value,
+        old: &Value,
+    ) -> Result<(), ApiError> {
+        if cx.subresource.is_empty() {
+            // What the server filled in at creation stays when a client leaves it out.
+            data_sources(object);
+            if let Some(spec) = child(object, "spec") {
+                default_text(spec, "volumeMode", "Filesystem");
+            }
+            growth(cx, object, old).await?;
+        }
         Ok(())
     }
 
@@ -97,6 +212,7 @@ impl Strategy for Claim {
         }
         let spec = FieldPath::new("spec");
         access_modes(object, &mut errors);
+        claim_details(object, &spec, &mut errors);
         let path = spec.child("resources").key("storage");
         let asked = size(object, "/spec/resources/requests/storage");
         match &asked {
@@ -121,7 +237,15 @@ impl Strategy for Claim {
             let masked = |value: &Value| {
                 let mut spec = value.get("spec").cloned().unwrap_or_default();
                 if let Some(map) = spec.as_object_mut() {
-                    map.remove("resources");
+                    // Only a bound claim grows.
+                    if text(object, "/status/phase") == "Bound"
+                        && let Some(requests) = map
+                            .get_mut("resources")
+                            .and_then(|r| r.get_mut("requests"))
+                            .and_then(Value::as_object_mut)
+                    {
+                        requests.remove("storage");
+                    }
                     map.remove("volumeAttributesClassName");
                     if text(old, "/spec/volumeName").is_empty() {
                         map.remove("volumeName");
@@ -141,6 +265,7 @@ impl Strategy for Claim {
             if let (Some(now), Some(before)) =
                 (asked, size(old, "/spec/resources/requests/storage"))
                 && now < before
+                && size(old, "/status/capacity/storage").unwrap_or_default() >= now
             {
                 let path = spec.child("resources").child("requests").child("storage");
                 errors.push(FieldError::forbidden(
@@ -161,6 +286,9 @@ impl Strategy for Volume {
         if let Some(spec) = child(object, "spec") {
             default_text(spec, "persistentVolumeReclaimPolicy", "Retain");
             default_text(spec, "volumeMode", "Filesystem");
+            if let Some(path) = spec.get_mut("hostPath").and_then(Value::as_object_mut) {
+                path.entry("type").or_insert_with(|| json!(""));
+            }
         }
         object["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now});
         Ok(())
@@ -226,9 +354,58 @@ impl Strategy for Volume {
                 &["Delete", "Recycle", "Retain"],
             ));
         }
+        source_details(object, &spec, &mut errors);
         if let Some(old) = old {
+            let source = |value: &Value| {
+                let mut spec = value.get("spec").cloned().unwrap_or_default();
+                if let Some(map) = spec.as_object_mut() {
+                    map.retain(|key, _| !PLAIN.contains(&key.as_str()));
+                }
+                spec
+            };
+            if source(object) != source(old) {
+                errors.push(FieldError::forbidden(
+                    &spec,
+                    "spec.persistentvolumesource is immutable after creation",
+                ));
+            }
             immutable(object, old, &["/spec/volumeMode"], &mut errors);
         }
         Ok(errors)
+    }
+}
+
+/// What each kind of volume must say.
+fn source_details(object: &Value, spec: &FieldPath, errors: &mut Vec<FieldError>) {
+    const REQUIRED: [(&str, &[&str]); 4] = [
+        ("csi", &["driver", "volumeHandle"]),
+        ("hostPath", &["path"]),
+        ("local", &["path"]),
+        ("nfs", &["server", "path"]),
+    ];
+    for (source, fields) in REQUIRED {
+        let Some(given) = object.pointer(&format!("/spec/{source}")) else {
+            continue;
+        };
+        for field in fields {
+            if text(given, &format!("/{field}")).is_empty() {
+                errors.push(FieldError::required(&spec.child(source).child(field), ""));
+            }
+        }
+        if matches!(source, "hostPath" | "local")
+            && text(given, "/path").split('/').any(|p| p == "..")
+        {
+            errors.push(FieldError::invalid(
+                &spec.child(source).child("path"),
+                text(given, "/path"),
+                "must not contain '..'",
+            ));
+        }
+    }
+    if object.pointer("/spec/local").is_some() && object.pointer("/spec/nodeAffinity").is_none() {
+        errors.push(FieldError::required(
+            &spec.child("nodeAffinity"),
+            "Local volume requires node affinity",
+        ));
     }
 }

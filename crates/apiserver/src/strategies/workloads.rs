@@ -1,19 +1,16 @@
-//! Workloads of `apps` and `batch`, network policies and endpoint slices: data here, with the defaults that
-//! clients compare against.
+//! Workloads of `apps`: data here, with the defaults that clients compare against.
 
 use apimachinery::field::{FieldError, FieldPath};
-use apimachinery::selector::LabelSelector;
+use apimachinery::selector::{LabelSelector, label_selector_errors};
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
-use super::fields::{child, default, default_text, list, text};
-use super::pod_defaults;
+use super::fields::{child, default, default_text, immutable, text};
+use super::{pod_defaults, pod_validate};
 use crate::strategy::{Context, Strategy};
 
 pub(super) struct Workload;
-pub(super) struct NetworkPolicy;
-pub(super) struct EndpointSlice;
 
 fn rolling(spec: &mut Map<String, Value>, key: &str, details: &Value) {
     let strategy = spec.entry(key).or_insert_with(|| json!({}));
@@ -67,6 +64,20 @@ fn complete(plural: &str, object: &mut Value) {
         }
         _ => {}
     }
+    for claim in spec
+        .get_mut("volumeClaimTemplates")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
+    {
+        default_text(claim, "apiVersion", "v1");
+        default_text(claim, "kind", "PersistentVolumeClaim");
+        default(claim, "status", json!({"phase": "Pending"}));
+        if let Some(spec) = claim.get_mut("spec").and_then(Value::as_object_mut) {
+            default_text(spec, "volumeMode", "Filesystem");
+        }
+    }
     if let Some(template) = spec.get_mut("template") {
         pod_defaults::complete_template(template);
     }
@@ -104,181 +115,138 @@ impl Strategy for Workload {
         &self,
         cx: &Context<'_>,
         object: &Value,
-        _old: Option<&Value>,
+        old: Option<&Value>,
     ) -> Result<Vec<FieldError>, ApiError> {
         if !cx.subresource.is_empty() {
             return Ok(Vec::new());
         }
-        let selector = object.pointer("/spec/selector").unwrap_or(&Value::Null);
-        let labels = object.pointer("/spec/template/metadata/labels");
-        let empty = Map::new();
-        let matches = LabelSelector::from_json(selector)
-            .is_ok_and(|s| s.matches(labels.and_then(Value::as_object).unwrap_or(&empty)));
-        let path = FieldPath::new("spec");
-        Ok(if matches || selector.is_null() {
-            Vec::new()
-        } else {
-            vec![FieldError::invalid(
-                &path.child("template").child("metadata").child("labels"),
-                labels.cloned().unwrap_or_default(),
-                "`selector` does not match template `labels`",
-            )]
-        })
-    }
-}
-
-fn policy(object: &mut Value) {
-    let Some(spec) = child(object, "spec") else {
-        return;
-    };
-    let mut types = vec!["Ingress"];
-    if spec.contains_key("egress") {
-        types.push("Egress");
-    }
-    default(spec, "policyTypes", json!(types));
-    for side in ["ingress", "egress"] {
-        for rule in spec
-            .get_mut(side)
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-        {
-            let ports = rule.get_mut("ports").and_then(Value::as_array_mut);
-            for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {
-                default_text(port, "protocol", "TCP");
-            }
-        }
-    }
-}
-
-#[async_trait]
-impl Strategy for NetworkPolicy {
-    async fn prepare_create(&self, _cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
-        policy(object);
-        Ok(())
-    }
-
-    async fn prepare_update(
-        &self,
-        _cx: &Context<'_>,
-        object: &mut Value,
-        _old: &Value,
-    ) -> Result<(), ApiError> {
-        policy(object);
-        Ok(())
-    }
-
-    async fn validate(
-        &self,
-        _cx: &Context<'_>,
-        object: &Value,
-        _old: Option<&Value>,
-    ) -> Result<Vec<FieldError>, ApiError> {
         let mut errors = Vec::new();
-        for (side, peers) in [("ingress", "from"), ("egress", "to")] {
-            for (i, rule) in list(object, &format!("/spec/{side}")).enumerate() {
-                for (j, peer) in list(rule, &format!("/{peers}")).enumerate() {
-                    let at = FieldPath::new("spec")
-                        .child(side)
-                        .index(i)
-                        .child(peers)
-                        .index(j);
-                    block(peer, &at.child("ipBlock"), &mut errors);
-                }
-            }
+        judge(cx.kind.plural(), object, &mut errors);
+        if let Some(old) = old {
+            unchanged(cx.kind.plural(), object, old, &mut errors);
         }
         Ok(errors)
     }
 }
 
-/// Judges the `ipBlock` of a peer.
-fn block(peer: &Value, at: &FieldPath, errors: &mut Vec<FieldError>) {
-    if peer.get("ipBlock").is_none_or(Value::is_null) {
-        return;
+fn judge(plural: &str, object: &Value, errors: &mut Vec<FieldError>) {
+    let spec = FieldPath::new("spec");
+    for field in [
+        "replicas",
+        "minReadySeconds",
+        "revisionHistoryLimit",
+        "progressDeadlineSeconds",
+    ] {
+        not_negative(object, field, &spec, errors);
     }
-    let mut judge = |cidr: &str, at: &FieldPath| {
-        if !is_cidr(cidr) {
+    let path = spec.child("selector");
+    let template = spec.child("template");
+    let selector = object.pointer("/spec/selector").unwrap_or(&Value::Null);
+    if selector.is_null() {
+        errors.push(FieldError::required(&path, ""));
+    } else {
+        errors.extend(label_selector_errors(selector, &path));
+        let parts = ["matchLabels", "matchExpressions"];
+        if parts.iter().all(|p| selector.get(p).is_none()) {
+            let detail = "empty selector is invalid for deployment";
             errors.push(FieldError::invalid(
-                at,
-                cidr,
-                "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+                &path,
+                selector.clone(),
+                detail.replace("deployment", plural.trim_end_matches('s')),
             ));
         }
-    };
-    judge(text(peer, "/ipBlock/cidr"), &at.child("cidr"));
-    for (index, except) in list(peer, "/ipBlock/except").enumerate() {
-        judge(
-            except.as_str().unwrap_or_default(),
-            &at.child("except").index(index),
-        );
+        let labels = object.pointer("/spec/template/metadata/labels");
+        let empty = Map::new();
+        let matches = LabelSelector::from_json(selector)
+            .is_ok_and(|s| s.matches(labels.and_then(Value::as_object).unwrap_or(&empty)));
+        if !matches {
+            errors.push(FieldError::invalid(
+                &template.child("metadata").child("labels"),
+                labels.cloned().unwrap_or_default(),
+                "`selector` does not match template `labels`",
+            ));
+        }
+    }
+    strategy(plural, object, &spec, errors);
+    let pod = object.pointer("/spec/template").unwrap_or(&Value::Null);
+    pod_validate::pod(pod, &template.child("spec"), errors);
+    let restart = text(pod, "/spec/restartPolicy");
+    if matches!(restart, "OnFailure" | "Never") {
+        errors.push(FieldError::not_supported(
+            &template.child("spec").child("restartPolicy"),
+            restart,
+            &["Always"],
+        ));
     }
 }
 
-fn is_cidr(text: &str) -> bool {
-    let Some((address, length)) = text.split_once('/') else {
-        return false;
-    };
-    let plain = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
-    match (address.parse::<std::net::IpAddr>(), length.parse::<u8>()) {
-        (Ok(address), Ok(length)) => plain && length <= if address.is_ipv4() { 32 } else { 128 },
-        _ => false,
-    }
-}
-
-fn slice(object: &mut Value) {
-    for endpoint in object
-        .get_mut("endpoints")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object_mut)
+fn not_negative(object: &Value, field: &str, spec: &FieldPath, errors: &mut Vec<FieldError>) {
+    if let Some(given) = object
+        .pointer(&format!("/spec/{field}"))
+        .and_then(Value::as_i64)
+        .filter(|n| *n < 0)
     {
-        default(endpoint, "conditions", json!({}));
-    }
-    for port in object
-        .get_mut("ports")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object_mut)
-    {
-        default_text(port, "protocol", "TCP");
+        errors.push(FieldError::invalid(
+            &spec.child(field),
+            given,
+            "must be greater than or equal to 0",
+        ));
     }
 }
 
-#[async_trait]
-impl Strategy for EndpointSlice {
-    async fn prepare_create(&self, _cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
-        slice(object);
-        Ok(())
-    }
-
-    async fn prepare_update(
-        &self,
-        _cx: &Context<'_>,
-        object: &mut Value,
-        _old: &Value,
-    ) -> Result<(), ApiError> {
-        slice(object);
-        Ok(())
-    }
-
-    async fn validate(
-        &self,
-        _cx: &Context<'_>,
-        object: &Value,
-        _old: Option<&Value>,
-    ) -> Result<Vec<FieldError>, ApiError> {
-        const TYPES: [&str; 3] = ["FQDN", "IPv4", "IPv6"];
-        let ty = text(object, "/addressType");
-        Ok(if TYPES.contains(&ty) {
-            Vec::new()
+fn strategy(plural: &str, object: &Value, spec: &FieldPath, errors: &mut Vec<FieldError>) {
+    let (field, known): (&str, &[&str]) = match plural {
+        "deployments" => ("strategy", &["Recreate", "RollingUpdate"]),
+        "statefulsets" | "daemonsets" => ("updateStrategy", &["OnDelete", "RollingUpdate"]),
+        _ => return,
+    };
+    let at = spec.child(field);
+    let given = text(object, &format!("/spec/{field}/type"));
+    if !known.contains(&given) {
+        let path = if plural == "deployments" {
+            at.clone()
         } else {
-            vec![FieldError::not_supported(
-                &FieldPath::new("addressType"),
-                ty,
-                &TYPES,
-            )]
-        })
+            at.child("type")
+        };
+        errors.push(FieldError::not_supported(&path, given, known));
+    } else if given == "Recreate"
+        && object
+            .pointer("/spec/strategy/rollingUpdate")
+            .is_some_and(|r| !r.is_null())
+    {
+        errors.push(FieldError::forbidden(
+            &at.child("rollingUpdate"),
+            "may not be specified when strategy `type` is 'Recreate'",
+        ));
+    }
+}
+
+/// What of a workload may not change.
+fn unchanged(plural: &str, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    if plural != "statefulsets" {
+        immutable(object, old, &["/spec/selector"], errors);
+        return;
+    }
+    const MUTABLE: [&str; 7] = [
+        "minReadySeconds",
+        "ordinals",
+        "persistentVolumeClaimRetentionPolicy",
+        "replicas",
+        "revisionHistoryLimit",
+        "template",
+        "updateStrategy",
+    ];
+    let masked = |value: &Value| {
+        let mut spec = value.get("spec").cloned().unwrap_or_default();
+        if let Some(map) = spec.as_object_mut() {
+            map.retain(|key, _| !MUTABLE.contains(&key.as_str()));
+        }
+        spec
+    };
+    if masked(object) != masked(old) {
+        errors.push(FieldError::forbidden(
+            &FieldPath::new("spec"),
+            "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
+        ));
     }
 }

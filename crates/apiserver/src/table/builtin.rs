@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::rows::{
     addresses, binding, claim, event, quota, service, slice_addresses, slice_ports, volume,
 };
-use super::{age, pods};
+use super::{age, more, pods};
 use crate::kinds::Kind;
 
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
@@ -48,7 +48,13 @@ pub(super) fn selector(object: &Value, pointer: &str) -> String {
 
 /// The cells of a row, the name first.
 pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
-    let name = Value::from(meta::name(object).unwrap_or_default());
+    let mut name = meta::name(object).unwrap_or_default().to_owned();
+    if kind.is("storage.k8s.io", "storageclasses")
+        && meta::annotation(object, "storageclass.kubernetes.io/is-default-class") == Some("true")
+    {
+        name.push_str(" (default)");
+    }
+    let name = Value::from(name);
     let age = age(meta::creation_timestamp(object), now);
     let created = Value::from(text(object, "/metadata/creationTimestamp"));
     let mut rest = match (kind.group.as_str(), kind.plural.as_str()) {
@@ -113,6 +119,9 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
             Value::from(number(object, "/status/numberAvailable")),
             Value::from(selector(object, "/spec/template/spec/nodeSelector")),
             age,
+            Value::from(containers(object, "name")),
+            Value::from(containers(object, "image")),
+            Value::from(selector(object, "/spec/selector/matchLabels")),
         ],
         ("policy", "poddisruptionbudgets") => vec![
             shown(object.pointer("/spec/minAvailable")),
@@ -139,7 +148,7 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
             Value::from(slice_addresses(object)),
             age,
         ],
-        _ => vec![age],
+        _ => more::cells(kind, object, age, now).unwrap_or_else(|| vec![created]),
     };
     rest.insert(0, name);
     rest

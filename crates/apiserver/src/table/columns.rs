@@ -118,7 +118,65 @@ fn specification(kind: &Kind) -> &'static [&'static str] {
             "Available",
             "Node Selector",
             "Age",
+            "Containers!",
+            "Images!",
+            "Selector!",
         ],
+        ("apps", "replicasets") => &[
+            "Desired",
+            "Current",
+            "Ready",
+            "Age",
+            "Containers!",
+            "Images!",
+            "Selector!",
+        ],
+        ("apps", "statefulsets") => &["Ready", "Age", "Containers!", "Images!"],
+        ("apps", "controllerrevisions") => &["Controller", "Revision", "Age"],
+        ("batch", "jobs") => &[
+            "Status",
+            "Completions",
+            "Duration",
+            "Age",
+            "Containers!",
+            "Images!",
+            "Selector!",
+        ],
+        ("batch", "cronjobs") => &[
+            "Schedule",
+            "Timezone",
+            "Suspend",
+            "Active",
+            "Last Schedule",
+            "Age",
+            "Containers!",
+            "Images!",
+            "Selector!",
+        ],
+        ("networking.k8s.io", "ingresses") => &["Class", "Hosts", "Address", "Ports", "Age"],
+        ("networking.k8s.io", "ingressclasses") => &["Controller", "Parameters", "Age"],
+        ("storage.k8s.io", "csidrivers") => &[
+            "AttachRequired",
+            "PodInfoOnMount",
+            "StorageCapacity",
+            "TokenRequests",
+            "RequiresRepublish",
+            "Modes",
+            "Age",
+        ],
+        ("storage.k8s.io", "csinodes") => &["Drivers", "Age"],
+        ("storage.k8s.io", "csistoragecapacities") => &["StorageClassName", "Capacity"],
+        ("storage.k8s.io", "volumeattachments") => &["Attacher", "PV", "Node", "Attached", "Age"],
+        (
+            "admissionregistration.k8s.io",
+            "mutatingwebhookconfigurations" | "validatingwebhookconfigurations",
+        ) => &["Webhooks", "Age"],
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies") => {
+            &["Validations", "ParamKind", "Age"]
+        }
+        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings") => {
+            &["PolicyName", "ParamRef", "Age"]
+        }
         ("policy", "poddisruptionbudgets") => &[
             "Min Available",
             "Max Unavailable",
@@ -130,22 +188,60 @@ fn specification(kind: &Kind) -> &'static [&'static str] {
             &["Value", "Global-Default", "Age", "PreemptionPolicy"]
         }
         ("discovery.k8s.io", "endpointslices") => &["AddressType", "Ports", "Endpoints", "Age"],
-        _ => &["Age"],
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => &[
+            "PriorityLevel",
+            "MatchingPrecedence",
+            "DistinguisherMethod",
+            "Age",
+            "MissingPL",
+        ],
+        ("flowcontrol.apiserver.k8s.io", _) => &[
+            "Type",
+            "NominalConcurrencyShares",
+            "Queues",
+            "HandSize",
+            "QueueLengthLimit",
+            "Age",
+        ],
+        ("apiregistration.k8s.io", _) => &["Service", "Available", "Age"],
+        // Kinds that upstream has no printer for.
+        _ => &["Created At"],
     }
 }
 
 /// Columns behind the name.
 pub(super) fn columns(kind: &Kind) -> impl Iterator<Item = Column> {
-    let custom_dates = kind.is("rbac.authorization.k8s.io", "roles")
-        || kind.is("rbac.authorization.k8s.io", "clusterroles")
-        || kind.group == "apiextensions.k8s.io";
+    let integers: &[&str] = match (kind.group.as_str(), kind.plural.as_str()) {
+        ("apps", "daemonsets") => &["Desired", "Current", "Ready", "Up-to-date", "Available"],
+        ("apps", "replicasets") => &["Desired", "Current", "Ready"],
+        ("apps", "controllerrevisions") => &["Revision"],
+        ("batch", "cronjobs") => &["Active"],
+        ("policy", _) => &["Allowed Disruptions"],
+        ("scheduling.k8s.io", _) => &["Value"],
+        ("storage.k8s.io", "csinodes") => &["Drivers"],
+        ("admissionregistration.k8s.io", _) => &["Webhooks", "Validations"],
+        _ => &[],
+    };
+    let booleans: &[&str] = match (kind.group.as_str(), kind.plural.as_str()) {
+        ("batch", "cronjobs") => &["Suspend"],
+        ("scheduling.k8s.io", _) => &["Global-Default"],
+        ("storage.k8s.io", "csidrivers") => &[
+            "AttachRequired",
+            "PodInfoOnMount",
+            "StorageCapacity",
+            "RequiresRepublish",
+        ],
+        ("storage.k8s.io", "volumeattachments") => &["Attached"],
+        _ => &[],
+    };
     specification(kind).iter().map(move |text| {
         let name = text.trim_end_matches('!');
         Column {
             name: name.to_owned(),
             ty: match name {
-                "Created At" if custom_dates => "date",
-                "Data" | "Secrets" | "Desired" | "Current" | "Value" => "string",
+                "Created At" => "date",
+                name if integers.contains(&name) => "integer",
+                name if booleans.contains(&name) => "boolean",
                 _ => "string",
             }
             .to_owned(),

@@ -3,6 +3,7 @@
 mod builtin;
 mod cells;
 mod columns;
+mod more;
 mod pods;
 mod rows;
 

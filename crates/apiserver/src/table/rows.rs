@@ -24,12 +24,34 @@ pub(super) fn service(object: &Value, age: Value) -> Vec<Value> {
         })
         .collect();
     let ty = text(object, "/spec/type");
+    let external_ips: Vec<&str> = object
+        .pointer("/spec/externalIPs")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let external = match ty {
         "ExternalName" => text(object, "/spec/externalName").to_owned(),
-        "LoadBalancer" => match text(object, "/status/loadBalancer/ingress/0/ip") {
-            "" => "<pending>".to_owned(),
-            ip => ip.to_owned(),
-        },
+        "LoadBalancer" => {
+            let ingress = object
+                .pointer("/status/loadBalancer/ingress")
+                .and_then(Value::as_array);
+            let mut all: Vec<&str> = ingress
+                .into_iter()
+                .flatten()
+                .map(|i| match text(i, "/ip") {
+                    "" => text(i, "/hostname"),
+                    ip => ip,
+                })
+                .collect();
+            all.extend(&external_ips);
+            match all.as_slice() {
+                [] => "<pending>".to_owned(),
+                all => all.join(","),
+            }
+        }
+        _ if !external_ips.is_empty() => external_ips.join(","),
         _ => "<none>".to_owned(),
     };
     vec![
@@ -56,12 +78,11 @@ pub(super) fn addresses(object: &Value) -> String {
             .into_iter()
             .flatten()
         {
-            for port in subset
-                .get("ports")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-            {
+            let ports = subset.get("ports").and_then(Value::as_array);
+            if ports.is_none_or(Vec::is_empty) {
+                all.push(text(address, "/ip").to_owned());
+            }
+            for port in ports.into_iter().flatten() {
                 all.push(format!(
                     "{}:{}",
                     text(address, "/ip"),
@@ -70,10 +91,19 @@ pub(super) fn addresses(object: &Value) -> String {
             }
         }
     }
+    few(&all, "<none>")
+}
+
+/// The first three, and how many more there are.
+fn few<S: AsRef<str>>(all: &[S], none: &str) -> String {
+    const SHOWN: usize = 3;
     if all.is_empty() {
-        "<none>".to_owned()
-    } else {
-        all.join(",")
+        return none.to_owned();
+    }
+    let shown: Vec<&str> = all.iter().take(SHOWN).map(AsRef::as_ref).collect();
+    match all.len().checked_sub(SHOWN) {
+        None | Some(0) => shown.join(","),
+        Some(more) => format!("{} + {more} more...", shown.join(",")),
     }
 }
 
@@ -82,13 +112,12 @@ pub(super) fn slice_ports(object: &Value) -> String {
     let ports: Vec<String> = ports
         .into_iter()
         .flatten()
-        .map(|p| number(p, "/port").to_string())
+        .map(|p| match p.get("port").and_then(Value::as_i64) {
+            Some(port) => port.to_string(),
+            None => "*".to_owned(),
+        })
         .collect();
-    if ports.is_empty() {
-        "<unset>".to_owned()
-    } else {
-        ports.join(",")
-    }
+    few(&ports, "<unset>")
 }
 
 pub(super) fn slice_addresses(object: &Value) -> String {
@@ -100,11 +129,7 @@ pub(super) fn slice_addresses(object: &Value) -> String {
         .flatten()
         .filter_map(Value::as_str)
         .collect();
-    if all.is_empty() {
-        "<unset>".to_owned()
-    } else {
-        all.join(",")
-    }
+    few(&all, "<unset>")
 }
 
 pub(super) fn access_modes(object: &Value, pointer: &str) -> String {

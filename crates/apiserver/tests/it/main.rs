@@ -4,6 +4,7 @@
 
 mod audit;
 mod auth;
+mod builtins;
 mod client;
 mod connect;
 mod conversion;

@@ -61,17 +61,13 @@ pub(super) struct Parts {
 pub(super) fn expressions(spec: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) -> Parts {
     let mut parts = Parts::default();
     let mut env = environment(spec.get("paramKind").is_some_and(Json::is_object));
-    for (index, condition) in list(spec, "matchConditions").iter().enumerate() {
-        let path = at.child("matchConditions").index(index).child("expression");
-        // Conditions are checked before there are variables.
-        parts.conditions.extend(expression(
-            text(condition, "expression"),
-            &env,
-            Wanted::Bool,
-            &path,
-            errors,
-        ));
-    }
+    // Conditions are checked before there are variables.
+    parts.conditions = conditions(
+        list(spec, "matchConditions"),
+        &env,
+        &at.child("matchConditions"),
+        errors,
+    );
     let mut fields = Object {
         name: "kubernetes.variables".to_owned(),
         ..Object::default()
@@ -140,6 +136,24 @@ pub(super) fn expressions(spec: &Json, at: &FieldPath, errors: &mut Vec<FieldErr
         }
     }
     parts
+}
+
+fn conditions(given: &[Json], env: &Env, at: &FieldPath, errors: &mut Vec<FieldError>) -> Vec<Ast> {
+    let compiled = given.iter().enumerate().filter_map(|(index, condition)| {
+        let path = at.index(index).child("expression");
+        let source = text(condition, "expression");
+        expression(source, env, Wanted::Bool, &path, errors)
+    });
+    compiled.collect()
+}
+
+/// Compiles the match conditions of a webhook, which see what those of a policy without parameters see.
+pub(super) fn webhook_conditions(
+    given: &[Json],
+    at: &FieldPath,
+    errors: &mut Vec<FieldError>,
+) -> Vec<Ast> {
+    conditions(given, &environment(false), at, errors)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

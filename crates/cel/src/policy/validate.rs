@@ -1,10 +1,10 @@
 //! What is wrong with policy and binding objects.
 
 use apimachinery::field::{FieldError, FieldPath};
-use apimachinery::selector::LabelSelector;
+use apimachinery::selector::label_selector_errors;
 use serde_json::Value as Json;
 
-use super::compile::{expressions, is_identifier, list, qualified, text};
+use super::compile::{expressions, is_identifier, list, qualified, text, webhook_conditions};
 
 const REASONS: [&str; 4] = [
     "Forbidden",
@@ -42,7 +42,11 @@ pub fn policy(object: &Json) -> Vec<FieldError> {
             }
         }
     }
-    conditions(spec, &at.child("matchConditions"), &mut errors);
+    named(
+        list(spec, "matchConditions"),
+        &at.child("matchConditions"),
+        &mut errors,
+    );
     variables(spec, &at.child("variables"), &mut errors);
     if list(spec, "validations").is_empty() && list(spec, "auditAnnotations").is_empty() {
         let detail = "validations or auditAnnotations must contain at least one item";
@@ -100,15 +104,8 @@ fn param_kind(kind: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
 fn resources(given: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
     one_of(given, "matchPolicy", &["Equivalent", "Exact"], at, errors);
     for key in ["namespaceSelector", "objectSelector"] {
-        if let Some(selector) = given.get(key).filter(|s| !s.is_null())
-            && let Err(why) = LabelSelector::from_json(selector)
-        {
-            let detail = why.to_string();
-            errors.push(FieldError::invalid(
-                &at.child(key),
-                selector.clone(),
-                detail,
-            ));
+        if let Some(selector) = given.get(key) {
+            errors.extend(label_selector_errors(selector, &at.child(key)));
         }
     }
     for key in ["resourceRules", "excludeResourceRules"] {
@@ -144,9 +141,23 @@ fn resource_rule(rule: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
     one_of(rule, "scope", &["*", "Cluster", "Namespaced"], at, errors);
 }
 
-fn conditions(spec: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
+/// What is wrong with the `matchConditions` of a webhook, expressions included.
+#[must_use]
+pub fn match_conditions(given: &[Json], at: &FieldPath) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if given.len() > ENTRIES {
+        errors.push(FieldError::too_many(at, given.len(), ENTRIES));
+        return errors;
+    }
+    named(given, at, &mut errors);
+    webhook_conditions(given, at, &mut errors);
+    errors
+}
+
+/// Names and presence of match conditions.
+fn named(given: &[Json], at: &FieldPath, errors: &mut Vec<FieldError>) {
     let mut seen = Vec::new();
-    for (index, condition) in list(spec, "matchConditions").iter().enumerate() {
+    for (index, condition) in given.iter().enumerate() {
         let at = at.index(index);
         let given = text(condition, "name");
         if given.is_empty() {
@@ -273,14 +284,7 @@ fn param_ref(given: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::required(&at.child("name"), detail));
         }
         ("", Some(selector)) => {
-            if let Err(why) = LabelSelector::from_json(selector) {
-                let detail = why.to_string();
-                errors.push(FieldError::invalid(
-                    &at.child("selector"),
-                    selector.clone(),
-                    detail,
-                ));
-            }
+            errors.extend(label_selector_errors(selector, &at.child("selector")));
         }
         (_, Some(_)) => {
             let detail = "name and selector are mutually exclusive";

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use apimachinery::selector::LabelSelector;
 use base64::Engine as _;
+use cel::policy::Conditions;
 use serde_json::Value;
+
+use crate::stack;
 
 /// Where a webhook listens.
 #[derive(Debug)]
@@ -61,6 +64,7 @@ pub(super) struct Webhook {
     pub object_selector: LabelSelector,
     pub timeout: Duration,
     pub reinvoke: bool,
+    pub conditions: Conditions,
 }
 
 /// The webhooks of a stored configuration, in its order.
@@ -129,5 +133,12 @@ fn webhook(value: &Value) -> Webhook {
         object_selector,
         timeout: Duration::from_secs(seconds),
         reinvoke: text("/reinvocationPolicy") == "IfNeeded",
+        conditions: match value.get("matchConditions").and_then(Value::as_array) {
+            Some(given) if !given.is_empty() => {
+                // Without a thread to compile in, the webhook is asked about everything: never less.
+                stack::compiling(|| Conditions::compile(given)).unwrap_or_default()
+            }
+            _ => Conditions::default(),
+        },
     }
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use apimachinery::status::ApiError;
 use arc_swap::ArcSwap;
+use cel::policy::Inputs;
 use serde_json::Value;
 use store::{ListRequest, Revision, StoreError, WatchItem};
 use tokio_util::sync::CancellationToken;
@@ -219,12 +220,64 @@ async fn hits(
         {
             continue;
         }
+        if !webhook.conditions.is_empty() && !conditions(call, webhook, version, &target).await? {
+            continue;
+        }
         found.push(Hit {
             webhook: Arc::clone(webhook),
             version: version.to_owned(),
         });
     }
     Ok(found)
+}
+
+/// Whether the webhook's match conditions hold for the request, in the version that the webhook would see.
+async fn conditions(
+    call: &Call<'_>,
+    webhook: &Webhook,
+    version: &str,
+    target: &Target<'_>,
+) -> Result<bool, ApiError> {
+    let (operation, object, old) = (target.operation, target.object, target.old);
+    let namespace = if call.kind.namespaced {
+        call.reader
+            .get("", "namespaces", "", call.namespace)
+            .await?
+    } else {
+        None
+    };
+    let request = review::describe(call, version, operation, object, old);
+    let shown = |value| review::shown(call, version, value);
+    let (object, old) = (shown(object), shown(old));
+    let inputs = Inputs {
+        object: object.as_ref(),
+        old_object: old.as_ref(),
+        request: &request,
+        params: None,
+        namespace_object: namespace.as_ref(),
+    };
+    match webhook
+        .conditions
+        .hold(&inputs, &mut cel::Budget::of_object())
+    {
+        Ok(holds) => Ok(holds),
+        Err(why) if webhook.ignore_failure => {
+            tracing::warn!(
+                webhook = webhook.name,
+                error = why,
+                "match conditions failed; the webhook is not asked, as its failurePolicy says"
+            );
+            Ok(false)
+        }
+        Err(why) => {
+            let name = target
+                .object
+                .or(target.old)
+                .and_then(apimachinery::meta::name)
+                .unwrap_or(call.name);
+            Err(ApiError::forbidden(&call.kind.group_resource(), name, why))
+        }
+    }
 }
 
 /// Asks the webhook; a failure counts as its policy says, and `None` means that it has no say.
@@ -398,6 +451,31 @@ pub(super) async fn validate(
         .map(|hit| ask(call, hit, "validating", operation, object, old));
     for answer in futures_util::future::join_all(answers).await {
         answer?;
+    }
+    Ok(())
+}
+
+/// Asks all webhooks, mutating ones first, about the body of a subresource.
+pub(super) async fn judge_body(
+    call: &Call<'_>,
+    operation: Operation,
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<(), ApiError> {
+    let lists = call.registry.webhooks.lists.load_full();
+    for (ty, webhooks) in [
+        ("admit", &lists.mutating),
+        ("validating", &lists.validating),
+    ] {
+        for hit in hits(call, webhooks, operation, Some(object), old).await? {
+            let answer = ask(call, &hit, ty, operation, Some(object), old).await?;
+            if answer.is_some_and(|a| a.patch.is_some()) && !hit.webhook.ignore_failure {
+                return Err(ApiError::internal(format!(
+                    "failed calling webhook {:?}: this server does not patch bodies of subresource {:?}",
+                    hit.webhook.name, call.subresource
+                )));
+            }
+        }
     }
     Ok(())
 }

@@ -24,23 +24,28 @@ pub(super) struct Answer {
 const MAX_WARNING: usize = 4096;
 const MAX_WARNINGS: usize = 64;
 
-/// The question, and its uid, which the answer must repeat. The object is shown in `version`.
-pub(super) fn request(
+/// An object as a webhook sees it that knows the kind in `version`.
+pub(super) fn shown(call: &Call<'_>, version: &str, value: Option<&Value>) -> Option<Value> {
+    let mut value = value.cloned();
+    let is_own = call.kind.body_of(call.subresource).is_none();
+    if let Some(value) = value
+        .as_mut()
+        .filter(|_| is_own && version != call.kind.version)
+    {
+        value["apiVersion"] = Value::String(api_version(&call.kind.group, version));
+    }
+    value
+}
+
+/// The request (`AdmissionRequest`) without its uid and objects. The kind is named in `version`.
+pub(super) fn describe(
     call: &Call<'_>,
     version: &str,
     operation: Operation,
     object: Option<&Value>,
     old: Option<&Value>,
-) -> (String, Vec<u8>) {
-    let uid = uuid::Uuid::new_v4().to_string();
+) -> Value {
     let kind = call.kind;
-    let shown = |value: Option<&Value>| {
-        let mut value = value.cloned();
-        if let Some(value) = value.as_mut().filter(|_| version != kind.version) {
-            value["apiVersion"] = Value::String(api_version(&kind.group, version));
-        }
-        value
-    };
     let (name, options) = match operation {
         Operation::Create => ("CREATE", "CreateOptions"),
         Operation::Update => ("UPDATE", "UpdateOptions"),
@@ -64,17 +69,23 @@ pub(super) fn request(
         .or(old)
         .and_then(apimachinery::meta::name)
         .unwrap_or(call.name);
+    let own = (
+        kind.group.as_str(),
+        kind.version.as_str(),
+        kind.kind.as_str(),
+    );
+    let body = kind.body_of(call.subresource);
+    let in_version = body.unwrap_or((own.0, version, own.2));
+    let in_request = body.unwrap_or(own);
+    let named = |(group, version, kind): (&str, &str, &str)| json!({"group": group, "version": version, "kind": kind});
     let mut request = json!({
-        "uid": uid,
-        "kind": {"group": kind.group, "version": version, "kind": kind.kind},
+        "kind": named(in_version),
         "resource": {"group": kind.group, "version": version, "resource": kind.plural},
-        "requestKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+        "requestKind": named(in_request),
         "requestResource": {"group": kind.group, "version": kind.version, "resource": kind.plural},
         "name": object_name,
         "operation": name,
         "userInfo": call.user,
-        "object": shown(object),
-        "oldObject": shown(old),
         "dryRun": call.options.dry_run,
         "options": options,
     });
@@ -87,6 +98,22 @@ pub(super) fn request(
         request["subResource"] = json!(call.subresource);
         request["requestSubResource"] = json!(call.subresource);
     }
+    request
+}
+
+/// The question, and its uid, which the answer must repeat. The object is shown in `version`.
+pub(super) fn request(
+    call: &Call<'_>,
+    version: &str,
+    operation: Operation,
+    object: Option<&Value>,
+    old: Option<&Value>,
+) -> (String, Vec<u8>) {
+    let uid = uuid::Uuid::new_v4().to_string();
+    let mut request = describe(call, version, operation, object, old);
+    request["uid"] = json!(uid);
+    request["object"] = json!(shown(call, version, object));
+    request["oldObject"] = json!(shown(call, version, old));
     let review = json!({
         "kind": "AdmissionReview",
         "apiVersion": "admission.k8s.io/v1",

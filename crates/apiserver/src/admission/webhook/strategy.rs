@@ -2,12 +2,14 @@
 
 use apimachinery::field::{FieldError, FieldPath};
 use apimachinery::name;
-use apimachinery::selector::LabelSelector;
+use apimachinery::selector::label_selector_errors;
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use base64::Engine as _;
+use cel::policy::validate;
 use serde_json::{Map, Value, json};
 
+use crate::stack;
 use crate::strategy::{Context, Strategy};
 
 /// Of both kinds of configurations.
@@ -172,23 +174,17 @@ fn webhook(
     }
     versions(webhook, path, errors);
     for key in ["namespaceSelector", "objectSelector"] {
-        if let Err(e) = LabelSelector::from_json(&webhook[key]) {
-            let at = path.child(key);
-            errors.push(FieldError::invalid(
-                &at,
-                webhook[key].clone(),
-                e.to_string(),
-            ));
-        }
+        errors.extend(label_selector_errors(&webhook[key], &path.child(key)));
     }
-    if webhook["matchConditions"]
+    if let Some(given) = webhook["matchConditions"]
         .as_array()
-        .is_some_and(|c| !c.is_empty())
+        .filter(|c| !c.is_empty())
     {
-        errors.push(FieldError::forbidden(
-            &path.child("matchConditions"),
-            "this server does not evaluate match conditions of webhooks yet",
-        ));
+        let at = path.child("matchConditions");
+        errors.extend(
+            stack::compiling(|| validate::match_conditions(given, &at))
+                .unwrap_or_else(|| vec![FieldError::internal(&at, stack::NO_STACK)]),
+        );
     }
     let rules = webhook.get("rules").and_then(Value::as_array);
     for (index, rule) in rules.into_iter().flatten().enumerate() {
