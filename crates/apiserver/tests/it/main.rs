@@ -16,6 +16,7 @@ mod fairness;
 mod harness;
 mod health;
 mod hook;
+mod hostile;
 mod kubectl;
 mod oidc;
 mod requests;
