@@ -18,6 +18,7 @@ mod health;
 mod hook;
 mod hostile;
 mod kubectl;
+mod large_crds;
 mod oidc;
 mod requests;
 mod rules;
