@@ -1,6 +1,6 @@
 //! Who asks: client certificate, bearer token, or nobody.
 //!
-//! Order: identity given in process → impersonation is separate (see `server::impersonate`) → certificate →
+//! Order: identity given in process → impersonation is separate (see `server::impersonate`) → front proxy → certificate →
 //! static token → token of an OIDC issuer or of a service account, by its issuer → anonymous. A token that is presented and wrong is 401, never anonymous.
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,6 +13,7 @@ use http::HeaderMap;
 use pki::{Claims, ServiceAccountKeys};
 
 use crate::config::StaticToken;
+use crate::front_proxy::{FrontProxy, Peer};
 use crate::oidc::{Issuer, Provider};
 use crate::registry::Reader;
 
@@ -24,6 +25,7 @@ pub(crate) struct CertificateUser(pub Arc<User>);
 pub(crate) struct Authenticator {
     tokens: HashMap<String, User>,
     issuers: Vec<Provider>,
+    front_proxy: Option<FrontProxy>,
     keys: Arc<ServiceAccountKeys>,
     issuer: String,
     audience: String,
@@ -33,6 +35,7 @@ impl Authenticator {
     pub(crate) fn new(
         tokens: Vec<StaticToken>,
         issuers: Vec<Issuer>,
+        front_proxy: Option<FrontProxy>,
         keys: Arc<ServiceAccountKeys>,
         issuer: String,
         audience: String,
@@ -53,20 +56,27 @@ impl Authenticator {
         Ok(Authenticator {
             tokens,
             issuers,
+            front_proxy,
             keys,
             issuer,
             audience,
         })
     }
 
-    /// The caller of a request.
+    /// The caller of a request from a peer.
     pub(crate) async fn authenticate(
         &self,
         headers: &HeaderMap,
-        certificate: Option<&CertificateUser>,
+        peer: &Peer,
         reader: &Reader,
     ) -> Result<User, ApiError> {
-        if let Some(certificate) = certificate {
+        if peer.proxy.is_some()
+            && let Some(proxy) = &self.front_proxy
+            && let Some(user) = proxy.user(headers)?
+        {
+            return Ok(authenticated(user));
+        }
+        if let Some(certificate) = &peer.user {
             return Ok((*certificate.0).clone());
         }
         let Some(header) = headers.get(http::header::AUTHORIZATION) else {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::authz::User;
-use pki::ServiceAccountKeys;
+use pki::{Pair, ServiceAccountKeys};
 use store::Store;
 
 use crate::audit::{AuditLog, AuditPolicy};
+use crate::front_proxy::FrontProxy;
 use crate::oidc::Issuer;
 use crate::strategy::StrategyRegistration;
 use crate::subresource::SubresourceRegistration;
@@ -54,6 +55,13 @@ pub struct Config {
     pub static_tokens: Vec<StaticToken>,
     /// OpenID Connect issuers whose tokens are accepted.
     pub oidc_issuers: Vec<Issuer>,
+    /// PEM certificates of the CA of client certificates, as [`crate::serve`]'s TLS configuration knows it; needed to
+    /// tell users from front proxies, and published for aggregated servers.
+    pub client_ca: Option<String>,
+    /// Who may speak for others; TLS must accept certificates of that CA too.
+    pub front_proxy: Option<FrontProxy>,
+    /// The certificate that this server shows to those it forwards requests to.
+    pub proxy_client: Option<Pair>,
     /// What is special about resources, on top of what the server knows itself.
     pub strategies: Vec<StrategyRegistration>,
     /// Subresources beyond the server's own.
@@ -90,6 +98,9 @@ impl Config {
             service_account_keys,
             static_tokens: Vec::new(),
             oidc_issuers: Vec::new(),
+            client_ca: None,
+            front_proxy: None,
+            proxy_client: None,
             strategies: Vec::new(),
             subresources: Vec::new(),
             issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),

@@ -38,6 +38,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
 
 mod admission;
+mod aggregation;
 mod apiservices;
 mod audit;
 mod authn;
@@ -50,6 +51,7 @@ mod crd;
 mod decode;
 mod discovery;
 mod flow;
+mod front_proxy;
 mod health;
 mod https;
 mod kinds;
@@ -79,6 +81,7 @@ mod websocket;
 pub use self::audit::{AuditLog, AuditLogOptions, AuditMode, AuditPolicy, PolicyError};
 pub use self::body::{RequestBody, ResponseBody};
 pub use self::config::{Config, Encryption, StaticToken, parse_token_file};
+pub use self::front_proxy::FrontProxy;
 pub use self::kinds::Kind;
 pub use self::listener::serve;
 pub use self::oidc::{ClaimMapping, Issuer, parse_authentication_config};

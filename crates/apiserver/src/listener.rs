@@ -22,7 +22,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::authn::{CertificateUser, authenticated};
 use crate::limits;
 use crate::server::ApiServer;
 
@@ -126,22 +125,8 @@ async fn connection(
     let patience = Patience::default();
     let stream = StallGuard::new(stream, patience.clone());
     let stream = tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
-    let user = match stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(<[_]>::first)
-    {
-        Some(certificate) => {
-            let (name, groups) = pki::peer_identity(certificate)?;
-            Some(CertificateUser(Arc::new(authenticated(::authz::User {
-                name,
-                groups,
-                ..::authz::User::default()
-            }))))
-        }
-        None => None,
-    };
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let peer = server.inner.peers.identify(chain)?;
     let cut = CancellationToken::new();
     let link = Arc::new(Link {
         peer: address,
@@ -153,9 +138,7 @@ async fn connection(
         // The transport alone says who is at the other end.
         request.extensions_mut().remove::<::authz::User>();
         let extensions = request.extensions_mut();
-        if let Some(user) = &user {
-            extensions.insert(user.clone());
-        }
+        extensions.insert(peer.clone());
         extensions.insert(Arc::clone(&link));
         async move {
             let request = request.map(|body| body.map_err(Into::into).boxed_unsync());

@@ -16,6 +16,7 @@ use http_body_util::BodyExt as _;
 use store::StoreError;
 use tokio_util::sync::CancellationToken;
 
+use crate::aggregation::Aggregator;
 use crate::audit::Audit;
 use crate::authn::Authenticator;
 use crate::authz::Authorizer;
@@ -23,6 +24,7 @@ use crate::body::{BoxError, RequestBody, ResponseBody};
 use crate::config::Config;
 use crate::discovery::OpenApi;
 use crate::flow::{Gate, Intake, Watches};
+use crate::front_proxy::PeerTrust;
 use crate::health::Health;
 use crate::kinds::{KindSet, builtin};
 use crate::metrics::Metrics;
@@ -31,11 +33,13 @@ use crate::policies::Policies;
 use crate::registry::codec::LoadError;
 use crate::registry::{CaughtUp, Reader, Registry, Strategies};
 use crate::subresource::{Response, SubresourceRegistration};
+use crate::tls_client::Identity;
 use crate::{bootstrap, crd, strategies};
 
 mod connect;
 mod counted;
 mod dispatch;
+mod forwarded;
 mod impersonate;
 mod priority;
 mod resources;
@@ -75,6 +79,8 @@ impl From<LoadError> for StartError {
 pub(crate) struct Inner {
     pub registry: Arc<Registry>,
     pub authenticator: Authenticator,
+    pub aggregator: Arc<Aggregator>,
+    pub peers: PeerTrust,
     pub subresources: Vec<SubresourceRegistration>,
     pub openapi: OpenApi,
     pub metrics: Metrics,
@@ -160,13 +166,38 @@ impl ApiServer {
         let authenticator = Authenticator::new(
             config.static_tokens,
             config.oidc_issuers,
+            config.front_proxy.clone(),
             Arc::clone(&config.service_account_keys),
             config.issuer.clone(),
             config.audience.clone(),
         )
         .map_err(StartError::Config)?;
+        let peers = PeerTrust::new(config.client_ca.as_deref(), config.front_proxy.as_ref())
+            .map_err(StartError::Config)?;
+        let identity = config.proxy_client.as_ref().map(Identity::new);
+        let identity = identity.transpose().map_err(StartError::Config)?;
+        let aggregator = Arc::new(Aggregator::default());
+        let of = |s: &SubresourceRegistration| {
+            let versions = s.versions.iter();
+            versions
+                .map(|v| (s.group.clone(), v.clone()))
+                .collect::<Vec<_>>()
+        };
+        crate::aggregation::start(
+            Arc::clone(&registry),
+            Arc::clone(&aggregator),
+            identity,
+            config.subresources.iter().flat_map(of),
+            stop.clone(),
+        );
+        if let Some(proxy) = config.front_proxy {
+            let registry = Arc::clone(&registry);
+            crate::front_proxy::publish(registry, config.client_ca, proxy, stop.clone());
+        }
         let inner = Inner {
             registry,
+            aggregator,
+            peers,
             authenticator,
             subresources: config.subresources,
             openapi: OpenApi::default(),

@@ -15,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests fail by panicking"))]
 
 mod admission;
+mod aggregation_options;
 mod args;
 mod backup;
 mod components;

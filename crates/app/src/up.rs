@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::aggregation_options::AggregationOptions;
 use crate::components::{self, Component, Needs, Place};
 use crate::data_dir::{self, DataDir};
 use crate::oidc_options::OidcOptions;
@@ -78,6 +79,8 @@ pub(crate) struct UpOptions {
     /// Static tokens, in kube-apiserver's format: token,user,uid[,"group1,group2"].
     #[arg(long, value_name = "CSV")]
     token_auth_file: Option<PathBuf>,
+    #[command(flatten)]
+    aggregation: AggregationOptions,
     #[command(flatten)]
     oidc: OidcOptions,
     #[command(flatten)]
@@ -151,6 +154,10 @@ async fn up(options: UpOptions, logs: ComponentLogs, started: Instant) -> anyhow
     let mut config = Config::new(opened.clone(), Arc::new(keys));
     config.strategies = admission::strategies();
     config.subresources = subresources::all(data.path().to_owned(), &late_client);
+    options
+        .aggregation
+        .apply(&mut config, &authority, data.pki())?;
+    let proxy_ca = config.front_proxy.as_ref().map(|p| p.ca_pem.clone());
     options.sealing.apply(&mut config);
     options.oidc.apply(&mut config)?;
     let backup = crate::backup::registration(opened, data.pki());
@@ -173,7 +180,7 @@ async fn up(options: UpOptions, logs: ComponentLogs, started: Instant) -> anyhow
         )
     })?;
     let address = listener.local_addr().context("finding the port")?;
-    let tls = tls_config(&authority, address.ip(), &node)?;
+    let tls = tls_config(&authority, proxy_ca.as_deref(), address.ip(), &node)?;
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let serving = tokio::spawn(apiserver::serve(
@@ -246,6 +253,7 @@ fn node_name(given: Option<&str>) -> anyhow::Result<String> {
 
 fn tls_config(
     authority: &Authority,
+    proxy_ca: Option<&str>,
     ip: IpAddr,
     node: &str,
 ) -> anyhow::Result<rustls::ServerConfig> {
@@ -268,7 +276,10 @@ fn tls_config(
     let pair = authority
         .server_on_disk("apiserver", &names, &ips, SERVER_CERTIFICATE)
         .context("issuing the API server's certificate")?;
-    authority.server_config(&pair).context("setting TLS up")
+    let others: Vec<&str> = proxy_ca.into_iter().collect();
+    authority
+        .server_config_trusting(&pair, &others)
+        .context("setting TLS up")
 }
 
 fn write_kubeconfig(

@@ -2,10 +2,8 @@
 //!
 //! ```text
 //! kinds change (CRDs) ─► wanted local APIServices ─► created, or removed
-//! Services change     ─► condition Available of the remote ones: ServiceNotFound, ServiceAccessError, ...
-//! request of a remote group version ─► 503 with the condition's message
 //! ```
-//! Requests are not forwarded to remote servers: a server without a network of Services cannot reach them.
+//! Requests of remote ones are forwarded by `crate::aggregation`, which also finds out whether they are available.
 
 mod strategy;
 
@@ -16,7 +14,6 @@ use ::authz::User;
 use apimachinery::meta;
 use apimachinery::status::ApiError;
 use serde_json::{Value, json};
-use store::{StoreError, WatchItem};
 use tokio_util::sync::CancellationToken;
 
 use crate::decode::Decoded;
@@ -77,19 +74,11 @@ fn options() -> WriteOptions {
     }
 }
 
-/// Follows kinds and Services until `stop`.
+/// Follows kinds until `stop`.
 pub(crate) fn start(registry: Arc<Registry>, stop: CancellationToken) {
-    let follower = Arc::clone(&registry);
-    let stopped = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
-            () = follow_kinds(&follower) => {}
-            () = stopped.cancelled() => {}
-        }
-    });
-    tokio::spawn(async move {
-        tokio::select! {
-            () = follow_services(&registry) => {}
+            () = follow_kinds(&registry) => {}
             () = stop.cancelled() => {}
         }
     });
@@ -173,74 +162,37 @@ async fn reconcile(
     Ok(())
 }
 
-async fn follow_services(registry: &Arc<Registry>) {
-    loop {
-        let watched = match registry.store.revision().await {
-            Ok(at) => {
-                recheck(registry).await;
-                registry.store.watch("/core/services/", at).await
-            }
-            Err(e) => Err(e),
-        };
-        let mut events = match watched {
-            Ok(events) => events,
-            Err(StoreError::Closed) => return,
-            Err(e) => {
-                tracing::warn!(error = %e, "watching Services for APIServices");
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-                continue;
-            }
-        };
-        loop {
-            match events.next().await {
-                Ok(WatchItem::Event(_)) => recheck(registry).await,
-                Ok(WatchItem::Progress(_)) => {}
-                Err(store::WatchError::Closed) => return,
-                Err(_) => break,
-            }
-        }
-    }
-}
-
-/// Brings the condition of every remote APIService up to date.
-async fn recheck(registry: &Arc<Registry>) {
+/// Brings the condition of a remote APIService up to date.
+pub(crate) async fn write_condition(
+    registry: &Arc<Registry>,
+    (group, version): (&str, &str),
+    reason: &str,
+    message: &str,
+) {
     let reader = Reader(Arc::clone(registry));
-    let (Some(kind), Ok(present)) = (
-        reader.kind(GROUP, PLURAL),
-        reader.list(GROUP, PLURAL, "").await,
-    ) else {
+    let Some(kind) = reader.kind(GROUP, PLURAL) else {
         return;
     };
     let user = User::new("system:apiserver", &["system:masters"]);
-    for object in present.iter().filter(|o| is_remote(o)) {
-        let Ok((reason, message)) = strategy::availability(&reader, object).await else {
-            continue;
-        };
-        let object_name = meta::name(object).unwrap_or_default();
-        let call = Call::new(
-            registry,
-            &kind,
-            ("", object_name),
-            "status",
-            &user,
-            options(),
-        )
-        .in_background();
-        let now = call.now;
-        let updated = update_with(&call, |object| {
-            strategy::set_condition(object, reason, &message, now);
-            Ok(())
-        });
-        match updated.await {
-            Err(e) if !e.is_not_found() => {
-                tracing::warn!(error = %e, name = object_name, "writing the status of an APIService");
-            }
-            _ => {}
+    let name = name(group, version);
+    let place = ("", name.as_str());
+    let call = Call::new(registry, &kind, place, "status", &user, options()).in_background();
+    let now = call.now;
+    let updated = update_with(&call, |object| {
+        if is_remote(object) {
+            strategy::set_condition(object, reason, message, now);
         }
+        Ok(())
+    });
+    match updated.await {
+        Err(e) if !e.is_not_found() => {
+            tracing::warn!(error = %e, name, "writing the status of an APIService");
+        }
+        _ => {}
     }
 }
 
-fn is_remote(object: &Value) -> bool {
+pub(crate) fn is_remote(object: &Value) -> bool {
     object
         .pointer("/spec/service")
         .is_some_and(|service| !service.is_null())

@@ -7,15 +7,15 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::registry::Reader;
-use crate::strategy::{Context, Strategy};
+use crate::strategy::{Context, Operation, Strategy};
 
 pub(crate) struct ApiServices;
 
 #[async_trait]
 impl Strategy for ApiServices {
     async fn prepare_create(&self, cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
-        prepare(cx, object).await
+        prepare(cx, object);
+        Ok(())
     }
 
     async fn prepare_update(
@@ -27,7 +27,8 @@ impl Strategy for ApiServices {
         if cx.subresource == "status" {
             return Ok(());
         }
-        prepare(cx, object).await
+        prepare(cx, object);
+        Ok(())
     }
 
     async fn validate(
@@ -42,77 +43,37 @@ impl Strategy for ApiServices {
             judge(object)
         })
     }
-
-    fn warnings(&self, _cx: &Context<'_>, object: &Value, _old: Option<&Value>) -> Vec<String> {
-        if super::is_remote(object) {
-            vec!["this server does not forward to aggregated API servers yet".to_owned()]
-        } else {
-            Vec::new()
-        }
-    }
 }
 
-async fn prepare(cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
+fn prepare(cx: &Context<'_>, object: &mut Value) {
     if let Some(service) = object
         .pointer_mut("/spec/service")
         .and_then(Value::as_object_mut)
     {
         service.entry("port").or_insert_with(|| json!(443));
     }
-    let (reason, message) = if super::is_remote(object) {
-        availability(cx.reader, object).await?
-    } else {
-        ("Local", "Local APIServices are always available".to_owned())
-    };
-    set_condition(object, reason, &message, cx.now);
-    Ok(())
-}
-
-/// Reason and message of a remote APIService's condition; none is available, since nothing is forwarded.
-pub(super) async fn availability(
-    reader: &Reader,
-    object: &Value,
-) -> Result<(&'static str, String), ApiError> {
-    let text = |key: &str| {
-        object
-            .pointer(&format!("/spec/service/{key}"))
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    let (namespace, name) = (text("namespace"), text("name"));
-    Ok(match reader.get("", "services", namespace, name).await? {
-        None => (
-            "ServiceNotFound",
-            format!("service/{name} in {namespace:?} is not present"),
-        ),
-        Some(service) => {
-            let port = object.pointer("/spec/service/port").and_then(Value::as_i64);
-            let ports = service.pointer("/spec/ports").and_then(Value::as_array);
-            let listens = ports
-                .into_iter()
-                .flatten()
-                .any(|p| p["port"].as_i64() == port.or(Some(443)));
-            if listens {
-                (
-                    "FailedDiscoveryCheck",
-                    "this server does not forward to aggregated API servers".to_owned(),
-                )
-            } else {
-                (
-                    "ServicePortError",
-                    format!(
-                        "service/{name} in {namespace:?} is not listening on port {}",
-                        port.unwrap_or(443)
-                    ),
-                )
-            }
+    if super::is_remote(object) {
+        // Found out by `crate::aggregation`.
+        if cx.operation == Operation::Create {
+            object["status"] = json!({});
         }
-    })
+    } else {
+        set_condition(
+            object,
+            "Local",
+            "Local APIServices are always available",
+            cx.now,
+        );
+    }
 }
 
 /// Sets the condition; its time moves only when its status changes.
 pub(super) fn set_condition(object: &mut Value, reason: &str, message: &str, now: Timestamp) {
-    let status = if reason == "Local" { "True" } else { "False" };
+    let status = if matches!(reason, "Local" | "Passed") {
+        "True"
+    } else {
+        "False"
+    };
     let before = object.pointer("/status/conditions/0");
     let since = before
         .filter(|c| c["status"] == status)

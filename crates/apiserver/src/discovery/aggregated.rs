@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::{groups, registered};
+use crate::aggregation;
 use crate::kinds::{Kind, KindSet};
 use crate::negotiate::{Accept, Format};
 use crate::respond;
@@ -19,11 +20,14 @@ pub(super) fn serve(
     accept: Accept,
     headers: &HeaderMap,
 ) -> Response {
-    let items: Vec<Value> = groups(kinds, &inner.subresources)
+    let mut items: Vec<Value> = groups(kinds, &inner.subresources)
         .into_iter()
         .filter(|(group, _)| group.is_empty() == core)
         .map(|(group, versions)| group_entry(kinds, &inner.subresources, &group, &versions))
         .collect();
+    if !core {
+        aggregation::add_to_aggregated(&inner.aggregator, &mut items);
+    }
     let document = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
     let data = serde_json::to_vec(&document).unwrap_or_default();
     let tag = format!("\"{}\"", schema::openapi::document_hash(&data));

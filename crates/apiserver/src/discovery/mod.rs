@@ -8,6 +8,7 @@ mod openapi;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
+use crate::aggregation;
 use crate::kinds::KindSet;
 use crate::negotiate::{Accept, View};
 use crate::request::RequestInfo;
@@ -36,14 +37,21 @@ pub(crate) fn serve(
             Some(aggregated::serve(inner, &kinds, false, accept, headers))
         }
         ["api"] => ok(&legacy::api_versions()),
-        ["apis"] => ok(&legacy::groups(&kinds, &inner.subresources)),
+        ["apis"] => {
+            let mut list = legacy::groups(&kinds, &inner.subresources);
+            aggregation::add_to_groups(&inner.aggregator, &mut list);
+            ok(&list)
+        }
         ["api", version] => ok(&legacy::resources(
             &kinds,
             &inner.subresources,
             "",
             version,
         )?),
-        ["apis", group] => ok(&legacy::group(&kinds, &inner.subresources, group)?),
+        ["apis", group] => {
+            let own = legacy::group(&kinds, &inner.subresources, group);
+            ok(&aggregation::add_to_group(&inner.aggregator, group, own)?)
+        }
         ["apis", group, version] => ok(&legacy::resources(
             &kinds,
             &inner.subresources,
@@ -51,9 +59,9 @@ pub(crate) fn serve(
             version,
         )?),
         ["openapi", "v3", rest @ ..] => {
-            inner
-                .openapi
-                .serve(&kinds, rest, &info.query, accept, headers)
+            let others = inner.aggregator.openapi();
+            let asked = (rest, &info.query);
+            inner.openapi.serve(&kinds, asked, &others, accept, headers)
         }
         ["openapi", "v2"] => Some(inner.openapi.serve_v2(&kinds, accept, headers)),
         _ => None,

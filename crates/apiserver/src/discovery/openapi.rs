@@ -124,16 +124,17 @@ fn made<T: Clone>(
 
 impl OpenApi {
     /// Serves the index of v3 (`rest` empty) or a document.
+    /// `others` are documents of other servers, by group version and a name for their content.
     pub(crate) fn serve(
         &self,
         kinds: &KindSet,
-        rest: &[&str],
-        query: &Query,
+        (rest, query): (&[&str], &Query),
+        others: &[(GroupVersion, String)],
         accept: Accept,
         headers: &HeaderMap,
     ) -> Option<Response> {
         let (group, version) = match rest {
-            [] => return Some(index(kinds, accept)),
+            [] => return Some(index(kinds, others, accept)),
             ["api", version] => ("", *version),
             ["apis", group, version] => (*group, *version),
             _ => return None,
@@ -273,7 +274,7 @@ fn moved(to: &str) -> Response {
     response
 }
 
-fn index(kinds: &KindSet, accept: Accept) -> Response {
+fn index(kinds: &KindSet, others: &[(GroupVersion, String)], accept: Accept) -> Response {
     let entries: Vec<(GroupVersion, String)> = kinds
         .groups()
         .flat_map(|(group, versions)| {
@@ -281,6 +282,7 @@ fn index(kinds: &KindSet, accept: Accept) -> Response {
                 (GroupVersion::new(group, version.clone()), fingerprint(list))
             })
         })
+        .chain(others.iter().cloned())
         .collect();
     let index = v3_index(entries.iter().map(|(gv, hash)| (gv, hash.as_str())));
     // Upstream declares the index to be text; clients do not look.

@@ -11,12 +11,13 @@ use http::header::{CACHE_CONTROL, HeaderName};
 use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
-use super::{Inner, counted, impersonate, priority, resources};
+use super::{Inner, counted, forwarded, impersonate, priority, resources};
 use crate::audit::{self, AuditSource, Record};
-use crate::authn::{CertificateUser, authenticated};
+use crate::authn::authenticated;
 use crate::authz::attributes;
 use crate::body::{RequestBody, ResponseBody};
 use crate::flow::Class;
+use crate::front_proxy::Peer;
 use crate::listener::Link;
 use crate::metrics::Series;
 use crate::negotiate::Accept;
@@ -178,10 +179,10 @@ async fn serve(
     let authenticated = match caller {
         Some(user) => Ok(authenticated(user)),
         None => {
-            let certificate = parts.extensions.get::<CertificateUser>();
+            let peer = parts.extensions.remove::<Peer>().unwrap_or_default();
             inner
                 .authenticator
-                .authenticate(&parts.headers, certificate, &reader)
+                .authenticate(&parts.headers, &peer, &reader)
                 .await
         }
     };
@@ -212,6 +213,17 @@ async fn serve(
         }
     }
     allowed?;
+    if let Some(route) = inner.aggregator.find(&info) {
+        if !in_process {
+            trail.class = inner.flow.classify(&info, &user);
+        }
+        let caller = forwarded::Caller {
+            user,
+            class: trail.class.as_ref(),
+            in_process,
+        };
+        return forwarded::serve(inner, route, &info, caller, (parts, body)).await;
+    }
     let accept = match accept {
         // A form that only this document has.
         Err(_) if info.path == "/openapi/v2" && discovery::wants_protobuf(&parts.headers) => {

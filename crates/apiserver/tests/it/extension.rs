@@ -69,6 +69,20 @@ impl Subresource for Echo {
     }
 }
 
+/// The console of machines that do not exist, which says what it is told.
+pub fn console() -> SubresourceRegistration {
+    SubresourceRegistration {
+        group: "subresources.example.com".to_owned(),
+        versions: vec!["v1".to_owned()],
+        resource: "machines".to_owned(),
+        subresource: "console".to_owned(),
+        namespaced: true,
+        kind: "Machine".to_owned(),
+        verbs: vec!["get".to_owned()],
+        handler: Arc::new(Echo),
+    }
+}
+
 async fn server() -> Server {
     Server::with(|config| {
         config.strategies.push(StrategyRegistration::new(
@@ -76,16 +90,7 @@ async fn server() -> Server {
             "configmaps",
             Arc::new(NoNode),
         ));
-        config.subresources.push(SubresourceRegistration {
-            group: "subresources.example.com".to_owned(),
-            versions: vec!["v1".to_owned()],
-            resource: "machines".to_owned(),
-            subresource: "console".to_owned(),
-            namespaced: true,
-            kind: "Machine".to_owned(),
-            verbs: vec!["get".to_owned()],
-            handler: Arc::new(Echo),
-        });
+        config.subresources.push(console());
     })
     .await
 }

@@ -17,13 +17,18 @@ use tokio_util::sync::CancellationToken;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// Names of every server: its own, and that of a Service which leads to it.
+const NAMES: [&str; 2] = ["localhost", "backend.default.svc"];
+
 pub struct Server {
     pub api: ApiServer,
     pub address: SocketAddr,
     pub authority: Arc<Authority>,
     pub admin: Pair,
     pub dir: tempfile::TempDir,
+    tls: rustls::ServerConfig,
     shutdown: CancellationToken,
+    listening: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
 impl Drop for Server {
@@ -43,7 +48,7 @@ impl Server {
         let authority = Arc::new(Authority::load_or_create(dir.path().join("pki")).unwrap());
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let pair = authority
-            .issue_server(&["localhost".to_owned()], &[loopback], DAY)
+            .issue_server(&NAMES.map(str::to_owned), &[loopback], DAY)
             .unwrap();
         let admin = authority
             .issue_client("admin", &["system:masters".to_owned()], DAY)
@@ -51,20 +56,26 @@ impl Server {
         let keys = ServiceAccountKeys::load_or_create(dir.path().join("pki")).unwrap();
         let store = LogStore::open(dir.path().join("store"), Options::default()).unwrap();
         let mut config = Config::new(Arc::new(store), Arc::new(keys));
+        config.client_ca = Some(authority.ca_pem().to_owned());
         change(&mut config);
+        let proxies = config.front_proxy.clone();
+        let others: Vec<&str> = proxies.iter().map(|p| p.ca_pem.as_str()).collect();
         let api = ApiServer::new(config).await.unwrap();
         let listener = tokio::net::TcpListener::bind((loopback, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let tls = authority.server_config(&pair).unwrap();
-        tokio::spawn(serve(api.clone(), listener, tls, shutdown.clone()));
+        let tls = authority.server_config_trusting(&pair, &others).unwrap();
+        let listening = serve(api.clone(), listener, tls.clone(), shutdown.clone());
+        let listening = tokio::spawn(listening);
         let server = Server {
             api,
             address,
             authority,
             admin,
             dir,
+            tls,
             shutdown,
+            listening,
         };
         let credentials = format!(
             "client-certificate-data: {}\n    client-key-data: {}",
@@ -73,6 +84,20 @@ impl Server {
         );
         server.write_kubeconfig("kubeconfig", &credentials);
         server
+    }
+
+    /// Closes the port and its connections; the server itself goes on.
+    pub async fn go_deaf(&mut self) {
+        self.shutdown.cancel();
+        (&mut self.listening).await.unwrap().unwrap();
+    }
+
+    /// Opens the same port again.
+    pub async fn listen(&mut self) {
+        let listener = tokio::net::TcpListener::bind(self.address).await.unwrap();
+        self.shutdown = CancellationToken::new();
+        let (api, tls) = (self.api.clone(), self.tls.clone());
+        self.listening = tokio::spawn(serve(api, listener, tls, self.shutdown.clone()));
     }
 
     /// Writes a kubeconfig with these lines of credentials; gives its path.

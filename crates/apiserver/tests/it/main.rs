@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod aggregation;
 mod audit;
 mod auth;
 mod builtins;
@@ -17,6 +18,7 @@ mod harness;
 mod health;
 mod hook;
 mod hostile;
+mod https;
 mod kubectl;
 mod large_crds;
 mod oidc;

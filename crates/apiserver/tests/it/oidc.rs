@@ -1,6 +1,5 @@
 //! Tokens of an OpenID Connect issuer: a small one on loopback, with a CA of its own.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,12 +15,10 @@ use bytes::Bytes;
 use ferrovirt_apiserver::{ApiServer, ClaimMapping, Issuer, RequestBody};
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::TokioIo;
-use pki::Authority;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use crate::harness::Server;
+use crate::https::Https;
 
 enum Signer {
     Rsa(RsaKeyPair),
@@ -96,64 +93,22 @@ struct Provider {
     url: String,
     ca: Vec<u8>,
     published: Arc<Published>,
-    stop: CancellationToken,
-    _dir: tempfile::TempDir,
-}
-
-impl Drop for Provider {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
+    _server: Https,
 }
 
 impl Provider {
     async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let authority = Authority::load_or_create(dir.path()).unwrap();
-        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let pair = authority
-            .issue_server(
-                &["localhost".to_owned()],
-                &[loopback],
-                Duration::from_secs(3600),
-            )
-            .unwrap();
-        let mut tls = authority.server_config(&pair).unwrap();
-        tls.alpn_protocols.clear();
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
-        let listener = tokio::net::TcpListener::bind((loopback, 0)).await.unwrap();
-        let url = format!(
-            "https://localhost:{}/realm",
-            listener.local_addr().unwrap().port()
-        );
         let published = Arc::new(Published::default());
+        let state = Arc::clone(&published);
+        let server = Https::start(&["localhost"], move |request| answer(&state, &request)).await;
+        let url = format!("https://localhost:{}/realm", server.port);
         *published.discovery.lock().unwrap() =
             json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
-        let stop = CancellationToken::new();
-        let (state, stopped) = (Arc::clone(&published), stop.clone());
-        tokio::spawn(stopped.run_until_cancelled_owned(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (acceptor, state) = (acceptor.clone(), Arc::clone(&state));
-                tokio::spawn(async move {
-                    let Ok(stream) = acceptor.accept(stream).await else {
-                        return;
-                    };
-                    let service = hyper::service::service_fn(move |request: Request<_>| {
-                        let answer = answer(&state, &request);
-                        async move { Ok::<_, std::convert::Infallible>(answer) }
-                    });
-                    let http = hyper::server::conn::http1::Builder::new();
-                    let _ = http.serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-        }));
         Provider {
             url,
-            ca: authority.ca_pem().as_bytes().to_vec(),
+            ca: server.ca.as_bytes().to_vec(),
             published,
-            stop,
-            _dir: dir,
+            _server: server,
         }
     }
 
