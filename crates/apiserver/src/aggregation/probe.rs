@@ -41,7 +41,7 @@ pub(super) async fn run(registry: Arc<Registry>, remote: Arc<Remote>) {
     gone.run_until_cancelled_owned(async move {
         let mut pause = FIRST;
         loop {
-            let wait = if remote.probe(&registry).await {
+            let wait = if Box::pin(remote.probe(&registry)).await {
                 pause = FIRST;
                 WELL
             } else {
