@@ -5,7 +5,6 @@ mod kill;
 mod neighbours;
 mod outage;
 mod proxy;
-mod speed;
 mod tls;
 
 use std::path::Path;
