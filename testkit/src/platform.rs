@@ -37,6 +37,8 @@ pub struct Options {
     /// Size of the device that the data directory is on, in bytes: a file system in memory of its own. Without
     /// it the directory is where all others are.
     pub device: Option<u64>,
+    /// More arguments of `ferrovirt up`.
+    pub arguments: Vec<String>,
 }
 
 impl Default for Options {
@@ -45,6 +47,7 @@ impl Default for Options {
             node: "node1".to_owned(),
             enable_runtime: true,
             device: None,
+            arguments: Vec::new(),
         }
     }
 }
@@ -131,6 +134,7 @@ impl Platform {
             .arg(&self.data)
             .arg("--kubeconfig")
             .arg(self.root.join("kc"))
+            .args(&self.options.arguments)
             .env("FERROVIRT_LOG", level)
             .env("RUST_BACKTRACE", "1")
             .stdin(Stdio::null())

@@ -7,12 +7,14 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, ResourceExt};
-use reconcile::{create_if_absent, get_opt};
+use reconcile::{ReconcileError, ResultExt, create_if_absent, get_opt};
 
 /// Whom the platform's components are, to the API server.
 pub(crate) const USER: &str = "system:ferrovirt";
 /// How long a kind may take to be served.
 const ESTABLISH: Duration = Duration::from_secs(10);
+/// Attempts to install a kind that others install too.
+const INSTALL_ATTEMPTS: usize = 10;
 
 /// Makes all of it; what is there is brought up to date or left alone.
 pub(crate) async fn install(client: &Client) -> anyhow::Result<()> {
@@ -52,16 +54,37 @@ async fn install_crd(
     crds: &Api<CustomResourceDefinition>,
     wanted: &CustomResourceDefinition,
 ) -> anyhow::Result<()> {
-    let Some(mut existing) = get_opt(crds, &wanted.name_any()).await? else {
-        crds.create(&PostParams::default(), wanted).await?;
-        return Ok(());
+    // Another replica may do the same at this moment.
+    for _ in 0..INSTALL_ATTEMPTS {
+        match try_install(crds, wanted).await {
+            Err(error) if error.is_conflict() => {}
+            outcome => return Ok(outcome?),
+        }
+    }
+    anyhow::bail!("it was changed by somebody else every time")
+}
+
+async fn try_install(
+    crds: &Api<CustomResourceDefinition>,
+    wanted: &CustomResourceDefinition,
+) -> Result<(), ReconcileError> {
+    let name = wanted.name_any();
+    let Some(mut existing) = get_opt(crds, &name).await? else {
+        // Should another version have made it just now, the next start of this one replaces it.
+        return create_if_absent(crds, wanted).await.map(|_| ());
     };
-    if serde_json::to_value(&existing.spec)? == serde_json::to_value(&wanted.spec)? {
+    if same_spec(&existing, wanted) {
         return Ok(());
     }
     existing.spec = wanted.spec.clone();
     existing.status = None;
-    crds.replace(&wanted.name_any(), &PostParams::default(), &existing)
-        .await?;
-    Ok(())
+    crds.replace(&name, &PostParams::default(), &existing)
+        .await
+        .map(|_| ())
+        .doing(|| format!("replacing {name}"))
+}
+
+fn same_spec(one: &CustomResourceDefinition, other: &CustomResourceDefinition) -> bool {
+    let value = |crd: &CustomResourceDefinition| serde_json::to_value(&crd.spec).ok();
+    value(one) == value(other)
 }

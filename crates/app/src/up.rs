@@ -26,7 +26,6 @@ use controllers::runtime::Runtime;
 use engine::noderuntime::{self, NodeFacts};
 use kube::Client;
 use pki::{Authority, ServiceAccountKeys};
-use store::log::LogStore;
 use telemetry::component::ComponentLogs;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,8 +35,10 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::aggregation_options::AggregationOptions;
-use crate::components::{self, Component, Needs, Place};
+use crate::components::{self, Component, Needs, Place, Work};
+use crate::control_plane::{ControlPlaneOptions, Opened};
 use crate::data_dir::{self, DataDir};
+use crate::leading::{self, Term};
 use crate::oidc_options::OidcOptions;
 use crate::request_options::RequestOptions;
 use crate::sealing_options::SealingOptions;
@@ -79,6 +80,8 @@ pub(crate) struct UpOptions {
     /// Static tokens, in kube-apiserver's format: token,user,uid[,"group1,group2"].
     #[arg(long, value_name = "CSV")]
     token_auth_file: Option<PathBuf>,
+    #[command(flatten)]
+    control_plane: ControlPlaneOptions,
     #[command(flatten)]
     aggregation: AggregationOptions,
     #[command(flatten)]
@@ -133,7 +136,8 @@ fn raise_descriptors() {
 }
 
 async fn up(options: UpOptions, logs: ComponentLogs, started: Instant) -> anyhow::Result<()> {
-    if !rustix::process::geteuid().is_root() {
+    let together = &options.control_plane;
+    if !rustix::process::geteuid().is_root() && !together.is_api_only() {
         anyhow::bail!(
             "`ferrovirt up` needs root: it makes network namespaces, control groups and processes of another user"
         );
@@ -142,26 +146,31 @@ async fn up(options: UpOptions, logs: ComponentLogs, started: Instant) -> anyhow
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let data = DataDir::prepare(&options.data_dir)?;
     let node = node_name(options.node_name.as_deref())?;
-    let opened = LogStore::open(data.store(), store::log::Options::default())
-        .map_err(|error| crate::store_error::explain(&data.store(), error))?;
-    let opened = Arc::new(opened);
-    let identity = opened.identity().to_owned();
-    let authority = Authority::load_or_create(data.pki()).context("opening the CA")?;
-    let keys = ServiceAccountKeys::load_or_create(data.pki())
-        .context("opening the service-account keys")?;
+    let Opened {
+        store: opened,
+        own,
+        identity,
+    } = together.open(&data).await?;
+    let pki = together.pki(&data);
+    let authority = Authority::load_or_create(&pki).context("opening the CA")?;
+    let keys =
+        ServiceAccountKeys::load_or_create(&pki).context("opening the service-account keys")?;
+    together.agree(&*opened, &authority, &keys, &pki).await?;
 
     let late_client = subresources::LateClient::default();
-    let mut config = Config::new(opened.clone(), Arc::new(keys));
+    let mut config = Config::new(opened, Arc::new(keys));
+    config.shared_store = together.is_shared();
     config.strategies = admission::strategies();
     config.subresources = subresources::all(data.path().to_owned(), &late_client);
-    options
-        .aggregation
-        .apply(&mut config, &authority, data.pki())?;
+    options.aggregation.apply(&mut config, &authority, &pki)?;
     let proxy_ca = config.front_proxy.as_ref().map(|p| p.ca_pem.clone());
     options.sealing.apply(&mut config);
     options.oidc.apply(&mut config)?;
-    let backup = crate::backup::registration(opened, data.pki());
-    config.subresources.push(backup);
+    // etcd has backups of its own.
+    if let Some(own) = own {
+        let backup = crate::backup::registration(own, pki.clone());
+        config.subresources.push(backup);
+    }
     if let Some(file) = &options.token_auth_file {
         let text =
             std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
@@ -180,7 +189,9 @@ async fn up(options: UpOptions, logs: ComponentLogs, started: Instant) -> anyhow
         )
     })?;
     let address = listener.local_addr().context("finding the port")?;
-    let tls = tls_config(&authority, proxy_ca.as_deref(), address.ip(), &node)?;
+    let stem = together.stem("apiserver", &node);
+    let proxy_ca = proxy_ca.as_deref();
+    let tls = tls_config(&authority, &stem, proxy_ca, address.ip(), &node)?;
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let serving = tokio::spawn(apiserver::serve(
@@ -195,11 +206,23 @@ async fn up(options: UpOptions, logs: ComponentLogs, started: Instant) -> anyhow
     let _ = late_client.set(client.clone());
     platform::install(&client).await?;
     let controllers = stop.child_token();
-    let this = (node.as_str(), identity.as_str());
-    run_engine(&client, &data, this, &authority, &controllers, &tasks).await?;
-    run_components(&client, &data, &node, logs, &controllers, &tasks)?;
+    if !together.is_api_only() {
+        let this = (node.as_str(), identity.as_str());
+        run_node(&client, &data, this, &controllers, &tasks).await?;
+        let (engine, ca) = (client.clone(), authority.ca_pem().to_owned());
+        let cluster = move |stop: &CancellationToken, tasks: &TaskTracker| {
+            run_cluster(&engine, ca.clone(), stop, tasks);
+        };
+        let term = if together.is_shared() {
+            leading::together(client.clone(), &node, &controllers, &tasks, cluster)
+        } else {
+            cluster(&controllers, &tasks);
+            leading::alone(&controllers)
+        };
+        run_components(&client, &data, &node, logs, &term, &controllers, &tasks)?;
+    }
 
-    let kubeconfig = write_kubeconfig(&options, &data, &authority, address)?;
+    let kubeconfig = write_kubeconfig(&options, &data, &node, &authority, address)?;
     println!(
         "ready url=https://{address} kubeconfig={} in {} ms",
         kubeconfig.display(),
@@ -253,6 +276,7 @@ fn node_name(given: Option<&str>) -> anyhow::Result<String> {
 
 fn tls_config(
     authority: &Authority,
+    stem: &str,
     proxy_ca: Option<&str>,
     ip: IpAddr,
     node: &str,
@@ -274,7 +298,7 @@ fn tls_config(
         ips.push(ip);
     }
     let pair = authority
-        .server_on_disk("apiserver", &names, &ips, SERVER_CERTIFICATE)
+        .server_on_disk(stem, &names, &ips, SERVER_CERTIFICATE)
         .context("issuing the API server's certificate")?;
     let others: Vec<&str> = proxy_ca.into_iter().collect();
     authority
@@ -285,12 +309,13 @@ fn tls_config(
 fn write_kubeconfig(
     options: &UpOptions,
     data: &DataDir,
+    node: &str,
     authority: &Authority,
     address: SocketAddr,
 ) -> anyhow::Result<PathBuf> {
     let admin = authority
         .client_on_disk(
-            "admin",
+            &options.control_plane.stem("admin", node),
             "kubernetes-admin",
             &["system:masters".to_owned()],
             ADMIN_CERTIFICATE,
@@ -315,12 +340,27 @@ fn workload_user() -> anyhow::Result<(u32, u32)> {
     Ok((id, id))
 }
 
-/// Starts the engine on this node and store: what a Kubernetes node and control plane have beside VMs.
-async fn run_engine(
+/// Starts what a Kubernetes control plane has once in a cluster beside VMs.
+fn run_cluster(client: &Client, ca: String, stop: &CancellationToken, tasks: &TaskTracker) {
+    let c = || client.clone();
+    let s = || stop.child_token();
+    let resources = engine::resources::discover(c(), s());
+    start(
+        tasks,
+        stop,
+        engine::garbage::run(c(), resources.clone(), s()),
+    );
+    start(tasks, stop, engine::namespaces::run(c(), resources, s()));
+    start(tasks, stop, engine::events::run(c(), s()));
+    start(tasks, stop, engine::service_accounts::run(c(), ca, s()));
+    start(tasks, stop, engine::scheduler::run(c(), s()));
+}
+
+/// Starts what a Kubernetes node has beside VMs, on this node and store; returns when it is registered.
+async fn run_node(
     client: &Client,
     data: &DataDir,
     (node, store): (&str, &str),
-    authority: &Authority,
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> anyhow::Result<()> {
@@ -332,17 +372,6 @@ async fn run_engine(
     let c = || client.clone();
     let s = || stop.child_token();
 
-    let resources = engine::resources::discover(c(), s());
-    start(
-        tasks,
-        stop,
-        engine::garbage::run(c(), resources.clone(), s()),
-    );
-    start(tasks, stop, engine::namespaces::run(c(), resources, s()));
-    start(tasks, stop, engine::events::run(c(), s()));
-    let ca = authority.ca_pem().to_owned();
-    start(tasks, stop, engine::service_accounts::run(c(), ca, s()));
-    start(tasks, stop, engine::scheduler::run(c(), s()));
     let volumes = engine::provisioner::Config {
         root: data.volumes(),
         node: node.to_owned(),
@@ -371,6 +400,7 @@ fn run_components(
     data: &DataDir,
     node: &str,
     logs: ComponentLogs,
+    term: &Term,
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> anyhow::Result<()> {
@@ -408,7 +438,7 @@ fn run_components(
         logs_dir: data_dir::components(data.path()),
         logs,
     };
-    let all = parts(client, agent, (probe, kvm), &runtime);
+    let all = parts(client, agent, (probe, kvm), &runtime, term);
     components::run(client.clone(), place, all, &runtime, stop, tasks);
     Ok(())
 }
@@ -425,15 +455,23 @@ fn parts(
     agent: node::Config,
     host: HostProbe,
     runtime: &Runtime,
+    term: &Term,
 ) -> Vec<Component> {
     let with = || (client.clone(), runtime.clone());
+    let once = |work: Box<dyn Fn(CancellationToken) -> Work + Send + Sync>| {
+        let (term, work) = (term.clone(), Arc::new(work));
+        Box::new(move |stop| -> Work {
+            let (term, work) = (term.clone(), Arc::clone(&work));
+            Box::pin(leading::led(term, stop, move |stop| work(stop)))
+        })
+    };
     let (switch, machines, volumes, handler) = (with(), with(), with(), with());
     vec![
         Component {
             name: component::RUNTIME_MANAGER,
             labels: &[("app", "vmruntime-controller-manager")],
             needs: Needs::Nothing,
-            start: Box::new(move |stop| {
+            start: once(Box::new(move |stop| {
                 let (client, runtime) = switch.clone();
                 Box::pin(async move {
                     tokio::select! {
@@ -441,13 +479,13 @@ fn parts(
                         () = controllers::preflight::run(client, stop) => {}
                     }
                 })
-            }),
+            })),
         },
         Component {
             name: component::VIRT_CONTROLLER,
             labels: &[("kubevirt.io", "virt-controller")],
             needs: Needs::VmStack,
-            start: Box::new(move |stop| {
+            start: once(Box::new(move |stop| {
                 let (client, runtime) = machines.clone();
                 Box::pin(async move {
                     // One that ends takes the other with it, and both are started again.
@@ -456,7 +494,7 @@ fn parts(
                         () = controllers::vmi::run(client, runtime, stop) => {}
                     }
                 })
-            }),
+            })),
         },
         Component {
             name: component::CDI_DEPLOYMENT,
@@ -465,10 +503,10 @@ fn parts(
                 ("cdi.kubevirt.io", "cdi-deployment"),
             ],
             needs: Needs::VmStack,
-            start: Box::new(move |stop| {
+            start: once(Box::new(move |stop| {
                 let (client, runtime) = volumes.clone();
                 Box::pin(controllers::datavolume::run(client, runtime, stop))
-            }),
+            })),
         },
         Component {
             name: component::VIRT_HANDLER,

@@ -14,6 +14,7 @@ mod guest;
 mod kubectl;
 mod objects;
 mod preflight;
+mod replicas;
 mod runtime;
 mod strategies;
 mod switch;
