@@ -153,8 +153,11 @@ async fn read(
     let Some(entry) = entry else {
         return Ok((Vec::new(), None));
     };
-    let ledger: Ledger = serde_json::from_slice(&entry.value)
-        .map_err(|e| ApiError::internal(format!("{ledger} in the store cannot be read: {e}")))?;
+    let failed =
+        |e: String| ApiError::internal(format!("{ledger} in the store cannot be read: {e}"));
+    let plain = registry.sealing.open(ledger, &entry.value);
+    let plain = plain.map_err(|e| failed(e.to_string()))?;
+    let ledger: Ledger = serde_json::from_slice(&plain).map_err(|e| failed(e.to_string()))?;
     Ok((ledger.claims, Some(entry.modified)))
 }
 
@@ -170,7 +173,8 @@ async fn write(
     } else {
         let text = serde_json::to_vec(&Ledger { claims })
             .map_err(|e| ApiError::internal(format!("writing {ledger}: {e}")))?;
-        Op::Put(text.into())
+        let sealed = registry.sealing.seal(ledger, text);
+        Op::Put(sealed.map_err(|e| ApiError::internal(format!("writing {ledger}: {e}")))?)
     };
     let write = Write {
         key: ledger.into(),
