@@ -367,7 +367,11 @@ async fn run_node(
     let version = concat!("v", env!("CARGO_PKG_VERSION"));
     let facts = NodeFacts::read(node, data.path(), version, controllers::TAINT)
         .context("reading the facts of this host")?;
-    noderuntime::register(client, &facts).await?;
+    match noderuntime::register(client, &facts).await {
+        // It is known from before, and the heartbeat tries again: whoever makes space needs a platform.
+        Err(error) if error.is_out_of_space() => warn!("{}", error.chain()),
+        registered => drop(registered?),
+    }
     let user = workload_user()?;
     let c = || client.clone();
     let s = || stop.child_token();

@@ -44,6 +44,17 @@ impl ReconcileError {
         }
     }
 
+    /// Whether the store had no space for a write. Deletions still work, so this is a state to go on in.
+    #[must_use]
+    pub fn is_out_of_space(&self) -> bool {
+        match self {
+            Self::Api { source, .. } => {
+                matches!(source.as_ref(), kube::Error::Api(s) if s.code == 507)
+            }
+            Self::Other { .. } => false,
+        }
+    }
+
     /// Whether the object, or the namespace around it, went away meanwhile: there is nothing left
     /// to do for it.
     #[must_use]
