@@ -368,7 +368,7 @@ async fn run_node(
     let facts = NodeFacts::read(node, data.path(), version, controllers::TAINT)
         .context("reading the facts of this host")?;
     match noderuntime::register(client, &facts).await {
-        // It is known from before, and the heartbeat tries again: whoever makes space needs a platform.
+        // The heartbeat tries again, and whoever makes space needs a platform.
         Err(error) if error.is_out_of_space() => warn!("{}", error.chain()),
         registered => drop(registered?),
     }
