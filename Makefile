@@ -33,8 +33,8 @@ test: ## everything CI runs but `lint`; ends with the number of tests that passe
 	@echo "test: checked-in schemas are those of k8s-openapi"
 	@$(debug)/xtask schemas --check
 	@scripts/conformance.sh $(debug)/ferrovirt
-	@echo "test: a few seconds of every fuzz target"
-	@$(debug)/xtask fuzz --seconds 5
+	@echo "test: ten thousand inputs for every fuzz target, the same each time"
+	@$(debug)/xtask fuzz --runs 10000
 	cargo nextest run --workspace --exclude ferrovirt-fuzz
 
 lint: ## formatting, clippy without warnings, layer rules, sizes of files

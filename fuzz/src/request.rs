@@ -125,10 +125,13 @@ pub(crate) fn run(data: &[u8]) {
     });
     let (parts, body) = answered.expect("an answer in time");
     let code = parts.status.as_u16();
+    // An apply configuration with a field that its kind does not have is a 500 without a reason, as upstream; what
+    // went wrong in the server itself has the reason `InternalError`.
+    let said = String::from_utf8_lossy(&body);
+    let refused = code == 500 && said.contains("\"message\":\"failed to create typed patch object");
     assert!(
-        code < 500 || matches!(code, 501 | 503 | 504),
-        "{code}: {}",
-        String::from_utf8_lossy(&body)
+        code < 500 || refused || matches!(code, 501 | 503 | 504),
+        "{code}: {said}"
     );
     let media = parts
         .headers

@@ -1,9 +1,9 @@
 //! `cargo xtask fuzz`: runs the fuzz targets of `fuzz/` for a while, with coverage.
 //!
 //! Our own crates are built once more for it, with the flags of `fuzz/rustc.sh`; all others are those of the ordinary
-//! build. What libFuzzer finds interesting is kept in `target/fuzz/<target>`, what fails in `target/fuzz/failed`.
+//! build. What libFuzzer finds interesting is kept in `target/fuzz/corpus/<target>`, what fails in `target/fuzz/failed`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -15,8 +15,40 @@ const BOUNDS: [&str; 2] = ["-timeout=10", "-rss_limit_mb=2048"];
 /// Inputs are not longer than this. Larger ones are the business of tests of their own.
 const LENGTH: &str = "-max_len=16384";
 
-/// Runs each target, or the one that is named, for so many seconds.
-pub(crate) fn run(top: &Path, seconds: u32, only: Option<&str>) -> Result<()> {
+/// How much is tried.
+#[derive(Clone, Copy)]
+pub(crate) enum Effort {
+    /// A search of its own for so many seconds, from what earlier searches have kept: this one finds defects.
+    Seconds(u32),
+    /// So many inputs from the seeds of the repository and a fixed seed of chance: this one finds regressions, and says
+    /// of the same tree the same thing twice. It is what CI runs.
+    Runs(u32),
+}
+
+impl Effort {
+    /// The corpus that is read and added to, and libFuzzer's options.
+    fn options(self, target: &Path, name: &str) -> Result<(PathBuf, Vec<String>)> {
+        let (corpus, options) = match self {
+            Self::Seconds(seconds) => (
+                target.join("fuzz/corpus").join(name),
+                vec![format!("-max_total_time={seconds}")],
+            ),
+            Self::Runs(runs) => {
+                let corpus = target.join("fuzz/fixed").join(name);
+                if corpus.exists() {
+                    std::fs::remove_dir_all(&corpus)
+                        .with_context(|| format!("emptying {}", corpus.display()))?;
+                }
+                (corpus, vec![format!("-runs={runs}"), "-seed=1".to_owned()])
+            }
+        };
+        std::fs::create_dir_all(&corpus).with_context(|| format!("making {}", corpus.display()))?;
+        Ok((corpus, options))
+    }
+}
+
+/// Runs each target, or the one that is named.
+pub(crate) fn run(top: &Path, effort: Effort, only: Option<&str>) -> Result<()> {
     if let Some(name) = only {
         ensure!(
             TARGETS.contains(&name),
@@ -34,16 +66,14 @@ pub(crate) fn run(top: &Path, seconds: u32, only: Option<&str>) -> Result<()> {
         .context("running cargo")?;
     ensure!(built.success(), "the fuzz targets cannot be built");
     let binary = target.join("debug/ferrovirt-fuzz");
-    let work = target.join("fuzz/corpus");
     let failed = target.join("fuzz/failed");
     std::fs::create_dir_all(&failed).with_context(|| format!("making {}", failed.display()))?;
     for name in TARGETS.iter().filter(|t| only.is_none_or(|o| o == **t)) {
-        let corpus = work.join(name);
-        std::fs::create_dir_all(&corpus).with_context(|| format!("making {}", corpus.display()))?;
+        let (corpus, options) = effort.options(&target, name)?;
         let output = Command::new(&binary)
             .args(BOUNDS)
             .arg(LENGTH)
-            .arg(format!("-max_total_time={seconds}"))
+            .args(options)
             .arg(format!("-dict={}", top.join("fuzz/api.dict").display()))
             .arg(format!("-artifact_prefix={}/{name}-", failed.display()))
             .arg(&corpus)

@@ -15,13 +15,16 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
+use crate::fuzz::Effort;
+
 const USAGE: &str = "usage: cargo xtask TASK
 
 tasks:
   demo                boot a real guest and show it (use `make demo`)
   deps                check who depends on whom
-  fuzz [--seconds N] [TARGET]
-                      run the fuzz targets with coverage, each for N seconds (default 60)
+  fuzz [--seconds N | --runs N] [TARGET]
+                      run the fuzz targets with coverage, each for N seconds (default 60), or with N inputs that
+                      are the same each time
   size                check that no source file is too long
   schemas [--check]   generate the schemas of the built-in kinds (or check that they are current)";
 
@@ -42,14 +45,16 @@ fn task() -> Result<()> {
         ["demo"] => demo::run(top()?),
         ["deps"] => deps::run(top()?),
         ["fuzz", ref options @ ..] => {
-            let (seconds, only) = match options {
-                [] => (60, None),
-                ["--seconds", seconds] => (number(seconds)?, None),
-                ["--seconds", seconds, only] => (number(seconds)?, Some(*only)),
-                [only] => (60, Some(*only)),
-                _ => bail!("{USAGE}"),
+            let (effort, only) = match options {
+                ["--seconds", seconds, only @ ..] => (Effort::Seconds(number(seconds)?), only),
+                ["--runs", runs, only @ ..] => (Effort::Runs(number(runs)?), only),
+                only => (Effort::Seconds(60), only),
             };
-            fuzz::run(top()?, seconds, only)
+            match only {
+                [] => fuzz::run(top()?, effort, None),
+                [only] => fuzz::run(top()?, effort, Some(only)),
+                _ => bail!("{USAGE}"),
+            }
         }
         ["size"] => size::run(top()?),
         ["schemas"] => schemas::run(schemas::Mode::Write),
@@ -60,7 +65,7 @@ fn task() -> Result<()> {
 
 fn number(text: &str) -> Result<u32> {
     text.parse()
-        .with_context(|| format!("{text:?} is not a number of seconds"))
+        .with_context(|| format!("{text:?} is not a number"))
 }
 
 /// The top of the repository.
