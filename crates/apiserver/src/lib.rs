@@ -69,6 +69,7 @@ mod respond;
 mod reviews;
 mod sealing;
 mod server;
+mod service_resolver;
 mod stack;
 mod strategies;
 mod strategy;

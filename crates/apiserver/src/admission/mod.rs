@@ -27,9 +27,7 @@ use crate::registry::Call;
 use crate::strategy::Operation;
 
 pub(crate) use namespace_default::ensure_accounts;
-pub(crate) use webhook::{
-    Client, ClientError, ConfigurationStrategy, Endpoint, Webhooks, client_config,
-};
+pub(crate) use webhook::{ClientError, ConfigurationStrategy, Endpoint, Webhooks, client_config};
 
 /// Whether the call writes the object itself: `scale`, `binding` and the like are other objects upstream.
 fn is_plain(call: &Call<'_>) -> bool {

@@ -1,11 +1,9 @@
 //! TLS connections to one server, wherever it is at the moment.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::Uri;
@@ -16,14 +14,8 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::resolve::{Address, Unavailable, is_allowed};
 use crate::body::BoxError;
-use crate::https;
-
-/// Time for one address: connecting and the TLS handshake.
-const PER_ADDRESS: Duration = Duration::from_secs(5);
-/// Addresses tried for one request.
-const ATTEMPTS: usize = 3;
+use crate::service_resolver::{Address, Unavailable, connect};
 
 /// Where a server is, or why not.
 pub(super) type Destination = ArcSwap<Result<Vec<Address>, Unavailable>>;
@@ -54,47 +46,12 @@ impl tower::Service<Uri> for Connector {
 
 impl Connector {
     async fn connect(&self) -> Result<Link, String> {
-        let destination = self.destination.load_full();
-        let addresses = match &*destination {
-            Ok(addresses) => addresses,
-            Err(unavailable) => return Err(unavailable.message.clone()),
-        };
-        let mut failed = String::from("there is no address");
-        let start = rand::random_range(0..addresses.len().max(1));
-        let turned = addresses.iter().cycle().skip(start);
-        for address in turned.take(addresses.len().min(ATTEMPTS)) {
-            match tokio::time::timeout(PER_ADDRESS, self.connect_to(address)).await {
-                Ok(Ok(link)) => return Ok(link),
-                Ok(Err(why)) => failed = why,
-                Err(_) => {
-                    failed = format!(
-                        "connecting to {}:{}: no answer within {PER_ADDRESS:?}",
-                        address.host, address.port
-                    );
-                }
-            }
+        match &*self.destination.load_full() {
+            Ok(addresses) => connect(addresses, &self.name, &self.tls)
+                .await
+                .map(|stream| Link(TokioIo::new(stream))),
+            Err(unavailable) => Err(unavailable.message.clone()),
         }
-        Err(failed)
-    }
-
-    async fn connect_to(&self, address: &Address) -> Result<Link, String> {
-        let Address { host, port } = address;
-        let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), *port))
-            .await
-            .map_err(|e| format!("finding {host:?}: {e}"))?
-            .collect();
-        let allowed: Vec<SocketAddr> = found
-            .iter()
-            .copied()
-            .filter(|address| is_allowed(address.ip()))
-            .collect();
-        if allowed.is_empty() {
-            return Err(format!(
-                "{host:?} leads to {found:?}, where no server of a cluster can be"
-            ));
-        }
-        let stream = https::connect(allowed.as_slice(), &self.name, Arc::clone(&self.tls)).await?;
-        Ok(Link(TokioIo::new(stream)))
     }
 }
 

@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::Aggregator;
 use super::probe;
 use super::remote::{Remote, Spec};
-use super::resolve::{Found, ServiceReference, addresses};
 use crate::apiservices::{GROUP, PLURAL, is_remote};
 use crate::registry::{Reader, Registry};
+use crate::service_resolver::{ServiceReference, locate};
 use crate::tls_client::Identity;
 
 const APISERVICES: &str = "/apiregistration.k8s.io/apiservices/";
@@ -155,21 +155,7 @@ impl Follower {
             }
             let reference = &spec.service;
             self.namespaces.insert(reference.namespace.clone());
-            let service = reader
-                .get("", "services", &reference.namespace, &reference.name)
-                .await?;
-            let slices = reader
-                .list("discovery.k8s.io", "endpointslices", &reference.namespace)
-                .await?;
-            let endpoints = reader
-                .get("", "endpoints", &reference.namespace, &reference.name)
-                .await?;
-            let found = Found {
-                service: service.as_ref(),
-                slices: &slices,
-                endpoints: endpoints.as_ref(),
-            };
-            let destination = addresses(reference, &found);
+            let destination = locate(&self.registry, reference).await?;
             let same =
                 |r: &&Arc<Remote>| (&r.group, &r.version) == (&of.0, &of.1) && r.spec == spec;
             if let Some(remote) = known.iter().find(same) {

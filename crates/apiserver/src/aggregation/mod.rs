@@ -9,8 +9,7 @@
 //! ```
 //! | | |
 //! |---|---|
-//! | [`resolve`] | from objects to addresses; pure |
-//! | [`connector`] | from addresses to TLS connections |
+//! | [`connector`] | TLS connections for the pool, found by `crate::service_resolver` |
 //! | [`headers`] | what is sent on, and what is not; pure |
 //! | [`forward`] | one request |
 //! | [`probe`] | whether a server is well, and what it serves |
@@ -34,7 +33,6 @@ mod forward;
 mod headers;
 mod probe;
 mod remote;
-mod resolve;
 
 use std::sync::Arc;
 

@@ -21,10 +21,10 @@ use serde_json::Value;
 
 use super::headers;
 use super::remote::{Health, Remote};
-use super::resolve::Unavailable;
 use crate::apiservices;
 use crate::body;
 use crate::registry::Registry;
+use crate::service_resolver::Unavailable;
 
 /// Time for one document.
 const BOUND: Duration = Duration::from_secs(5);

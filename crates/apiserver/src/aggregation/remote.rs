@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::connector::{Connector, Destination};
-use super::resolve::{ServiceReference, Unavailable};
 use crate::body::RequestBody;
+use crate::service_resolver::{Address, ServiceReference, Unavailable};
 use crate::tls_client::{self, Identity, Trust};
 
 /// Idle connections kept to one server, and for how long.
@@ -63,16 +63,12 @@ impl Remote {
     pub(super) fn new(
         (group, version): (String, String),
         spec: Spec,
-        destination: Result<Vec<super::resolve::Address>, Unavailable>,
+        destination: Result<Vec<Address>, Unavailable>,
         identity: Option<&Identity>,
         stop: &CancellationToken,
     ) -> Self {
-        let ServiceReference {
-            namespace,
-            name,
-            port,
-        } = &spec.service;
-        let host = format!("{name}.{namespace}.svc");
+        let host = spec.service.host();
+        let port = spec.service.port;
         let trust = if spec.insecure {
             Trust::Anyone
         } else {

@@ -17,8 +17,9 @@ use apimachinery::status::{ApiError, Reason};
 use base64::Engine as _;
 use serde_json::Value;
 
-use crate::admission::{Client, ClientError, Endpoint};
+use crate::admission::{ClientError, Endpoint};
 use crate::limits;
+use crate::registry::Registry;
 
 pub(crate) use versions::with_versions;
 
@@ -61,7 +62,7 @@ impl Conversion {
 
 /// Converts objects of one kind, all of which are in other versions, to `api_version`. They keep their order.
 pub(crate) async fn convert(
-    client: &Client,
+    registry: &Registry,
     conversion: &Conversion,
     objects: Vec<Value>,
     api_version: &str,
@@ -70,7 +71,7 @@ pub(crate) async fn convert(
         let mut converted = Vec::with_capacity(objects.len());
         for chunk in review::chunks(objects) {
             let from = chunk.kind();
-            let answer = call(client, conversion, &chunk, api_version).await;
+            let answer = call(registry, conversion, &chunk, api_version).await;
             match answer.and_then(|answer| chunk.accept(answer, api_version)) {
                 Ok(objects) => converted.extend(objects),
                 // As upstream words it; there is no reason that fits.
@@ -94,7 +95,7 @@ fn failure(message: String) -> ApiError {
 
 /// Asks the webhook; the error goes on after "conversion webhook for KIND".
 async fn call(
-    client: &Client,
+    registry: &Registry,
     conversion: &Conversion,
     chunk: &review::Chunk,
     api_version: &str,
@@ -103,8 +104,11 @@ async fn call(
         .review
         .ok_or("failed: no supported conversion review versions")?;
     let (uid, body) = chunk.request(review, api_version);
-    let answer = client
+    let answer = registry
+        .webhooks
+        .client()
         .post_to(
+            registry,
             &conversion.endpoint,
             &conversion.ca,
             limits::CONVERSION_CALL,

@@ -50,8 +50,7 @@ pub(crate) async fn with_versions<T>(
         }
         for (text, version) in missing {
             let object = serde_json::from_str(&text).unwrap_or_default();
-            let client = registry.webhooks.client();
-            let converted = convert(client, conversion, vec![object], &version).await?;
+            let converted = convert(registry, conversion, vec![object], &version).await?;
             if let Some(mut object) = converted.into_iter().next() {
                 if let Some(schema) = schema_of(kind, &version) {
                     let _ = schema::prune(&schema.get(), &mut object);

@@ -101,8 +101,7 @@ async fn convert(
     if objects.is_empty() {
         return Ok(());
     }
-    let client = registry.webhooks.client();
-    let converted = conversion::convert(client, webhook, objects, &wanted).await?;
+    let converted = conversion::convert(registry, webhook, objects, &wanted).await?;
     for ((key, value), object) in places.into_iter().zip(converted) {
         // As it would be if it was stored in this version: the decoder opens it.
         let sealed = registry.sealing.seal(key, object.to_string().into_bytes());
@@ -162,8 +161,7 @@ async fn turn(call: &Call<'_>, mut object: Value, to: &str) -> Result<Value, Api
         object["apiVersion"] = Value::from(to);
         return Ok(object);
     };
-    let client = call.registry.webhooks.client();
-    let converted = conversion::convert(client, webhook, vec![object], to).await?;
+    let converted = conversion::convert(call.registry, webhook, vec![object], to).await?;
     converted
         .into_iter()
         .next()

@@ -26,4 +26,5 @@ mod requests;
 mod rules;
 mod sealing;
 mod slow_watchers;
+mod webhooks;
 mod wire;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! post ─► an idle connection of (authority, caBundle), else connect + TLS ─► POST ─► answer, bounded ─► idle
+//!                                                            └─ of a Service: `crate::service_resolver`
 //! ```
 //! The whole exchange has the webhook's timeout. An idle connection that the peer has closed is no failure: the
 //! request goes on a new one.
@@ -19,6 +20,8 @@ use tokio::net::TcpStream;
 
 use super::config::{Endpoint, Webhook};
 use crate::limits;
+use crate::registry::Registry;
+use crate::service_resolver;
 use crate::tls_client;
 
 /// Why a webhook gave no answer.
@@ -26,10 +29,6 @@ use crate::tls_client;
 pub(crate) enum ClientError {
     #[error("Post {0:?}: context deadline exceeded")]
     Timeout(String),
-    #[error(
-        "the webhook's service {0:?} cannot be reached: this server has no network of Services; use clientConfig.url"
-    )]
-    Service(String),
     #[error("Post {url:?}: {reason}")]
     Failed { url: String, reason: String },
     #[error("an error on the server ({0}) has prevented the request from succeeding")]
@@ -37,7 +36,15 @@ pub(crate) enum ClientError {
 }
 
 type Connection = SendRequest<Full<Bytes>>;
-type Key = (String, Vec<u8>);
+
+/// Where a connection leads and what it trusts.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    authority: String,
+    /// The authority names a Service, not a host.
+    service: bool,
+    ca: Vec<u8>,
+}
 
 /// Idle connections that are kept for one webhook.
 const IDLE: usize = 8;
@@ -52,35 +59,42 @@ impl Client {
     /// Posts a review and gives the answer's body.
     pub(super) async fn post(
         &self,
+        registry: &Registry,
         webhook: &Webhook,
         body: Vec<u8>,
     ) -> Result<Bytes, ClientError> {
-        self.post_to(&webhook.endpoint, &webhook.ca, webhook.timeout, body)
+        let Webhook { endpoint, ca, .. } = webhook;
+        self.post_to(registry, endpoint, ca, webhook.timeout, body)
             .await
     }
 
     /// Posts a review to an endpoint that shows a certificate of `ca` (PEM; empty for the system's roots).
     pub(crate) async fn post_to(
         &self,
+        registry: &Registry,
         endpoint: &Endpoint,
         ca: &[u8],
         timeout: Duration,
         body: Vec<u8>,
     ) -> Result<Bytes, ClientError> {
-        let url = match endpoint {
-            Endpoint::Url(url) => url,
-            Endpoint::Service(service) => return Err(ClientError::Service(service.clone())),
-        };
+        let url = endpoint.url();
         let separator = if url.contains('?') { '&' } else { '?' };
         let url = format!("{url}{separator}timeout={}s", timeout.as_secs());
-        let exchange = self.exchange(ca, &url, Bytes::from(body));
+        let exchange = self.exchange(registry, endpoint, ca, &url, Bytes::from(body));
         match tokio::time::timeout(timeout, exchange).await {
             Ok(result) => result,
             Err(_) => Err(ClientError::Timeout(url)),
         }
     }
 
-    async fn exchange(&self, ca: &[u8], url: &str, body: Bytes) -> Result<Bytes, ClientError> {
+    async fn exchange(
+        &self,
+        registry: &Registry,
+        endpoint: &Endpoint,
+        ca: &[u8],
+        url: &str,
+        body: Bytes,
+    ) -> Result<Bytes, ClientError> {
         let failed = |reason: String| ClientError::Failed {
             url: url.to_owned(),
             reason,
@@ -91,7 +105,11 @@ impl Client {
             .ok_or_else(|| failed("the URL names no host".to_owned()))?
             .as_str()
             .to_owned();
-        let key = (authority.clone(), ca.to_vec());
+        let key = Key {
+            authority: authority.clone(),
+            service: matches!(endpoint, Endpoint::Service(..)),
+            ca: ca.to_vec(),
+        };
         let request = || {
             Request::post(uri.path_and_query().map_or("/", |p| p.as_str()))
                 .header(header::HOST, &authority)
@@ -105,7 +123,10 @@ impl Client {
         let response = loop {
             let (mut connection, was_idle) = match reused.take() {
                 Some(connection) => (connection, true),
-                None => (connect(&uri, ca).await.map_err(failed)?, false),
+                None => {
+                    let connected = connect(registry, endpoint, &uri, ca).await;
+                    (connected.map_err(failed)?, false)
+                }
             };
             match connection.send_request(request()?).await {
                 Ok(response) => break (connection, response),
@@ -154,19 +175,35 @@ impl Client {
     }
 }
 
-async fn connect(uri: &Uri, ca: &[u8]) -> Result<Connection, String> {
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let port = uri.port_u16().unwrap_or(443);
-    let config = tls_client::config(ca)?;
-    let name = rustls::pki_types::ServerName::try_from(host.to_owned())
-        .map_err(|e| format!("{host:?}: {e}"))?;
-    let stream = TcpStream::connect((host, port))
-        .await
-        .map_err(|e| format!("dial tcp {host}:{port}: {e}"))?;
-    let stream = tokio_rustls::TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await
-        .map_err(|e| format!("tls: {e}"))?;
+async fn connect(
+    registry: &Registry,
+    endpoint: &Endpoint,
+    uri: &Uri,
+    ca: &[u8],
+) -> Result<Connection, String> {
+    let config = Arc::new(tls_client::config(ca)?);
+    let stream = match endpoint {
+        Endpoint::Service(reference, _) => {
+            let found = service_resolver::locate(registry, reference).await;
+            let addresses = found
+                .map_err(|e| e.to_string())?
+                .map_err(|unavailable| reference.dial_error(&unavailable))?;
+            service_resolver::connect(&addresses, &reference.host(), &config).await?
+        }
+        Endpoint::Url(_) => {
+            let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+            let port = uri.port_u16().unwrap_or(443);
+            let name = rustls::pki_types::ServerName::try_from(host.to_owned())
+                .map_err(|e| format!("{host:?}: {e}"))?;
+            let stream = TcpStream::connect((host, port))
+                .await
+                .map_err(|e| format!("dial tcp {host}:{port}: {e}"))?;
+            tokio_rustls::TlsConnector::from(config)
+                .connect(name, stream)
+                .await
+                .map_err(|e| format!("tls: {e}"))?
+        }
+    };
     let (sender, connection) = handshake(TokioIo::new(stream))
         .await
         .map_err(|e| e.to_string())?;

@@ -7,15 +7,16 @@ use base64::Engine as _;
 use cel::policy::Conditions;
 use serde_json::Value;
 
+use crate::service_resolver::ServiceReference;
 use crate::stack;
 
 /// Where a webhook listens.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     /// `clientConfig.url`.
     Url(String),
-    /// `clientConfig.service`, as `namespace/name`.
-    Service(String),
+    /// `clientConfig.service`, and the path there, which begins with `/`.
+    Service(ServiceReference, String),
 }
 
 impl Endpoint {
@@ -26,12 +27,29 @@ impl Endpoint {
             value.unwrap_or_default()
         };
         match text("/clientConfig/url") {
-            "" => Endpoint::Service(format!(
-                "{}/{}",
-                text("/clientConfig/service/namespace"),
-                text("/clientConfig/service/name")
-            )),
+            "" => {
+                let port = webhook.pointer("/clientConfig/service/port");
+                let port = port.and_then(Value::as_u64).unwrap_or(443);
+                let reference = ServiceReference {
+                    namespace: text("/clientConfig/service/namespace").to_owned(),
+                    name: text("/clientConfig/service/name").to_owned(),
+                    // It was validated when it was stored.
+                    port: u16::try_from(port).unwrap_or_default(),
+                };
+                let path = text("/clientConfig/service/path").trim_start_matches('/');
+                Endpoint::Service(reference, format!("/{path}"))
+            }
             url => Endpoint::Url(url.to_owned()),
+        }
+    }
+
+    /// Where the webhook is asked.
+    pub(super) fn url(&self) -> String {
+        match self {
+            Endpoint::Url(url) => url.clone(),
+            Endpoint::Service(reference, path) => {
+                format!("https://{}:{}{path}", reference.host(), reference.port)
+            }
         }
     }
 }
@@ -140,5 +158,26 @@ fn webhook(value: &Value) -> Webhook {
             }
             _ => Conditions::default(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_service_is_asked_by_its_name() {
+        let url =
+            |service: Value| Endpoint::of(&json!({"clientConfig": {"service": service}})).url();
+        assert_eq!(
+            url(json!({"namespace": "ns", "name": "hook"})),
+            "https://hook.ns.svc:443/"
+        );
+        assert_eq!(
+            url(json!({"namespace": "ns", "name": "hook", "port": 8443, "path": "/v1/pods"})),
+            "https://hook.ns.svc:8443/v1/pods"
+        );
     }
 }

@@ -31,7 +31,8 @@ use crate::registry::codec::{self, LoadError};
 use crate::registry::{Call, CaughtUp, Registry, complete_again};
 use crate::strategy::Operation;
 
-pub(crate) use client::{Client, ClientError};
+use client::Client;
+pub(crate) use client::ClientError;
 pub(crate) use config::Endpoint;
 pub(crate) use strategy::{ConfigurationStrategy, client_config};
 
@@ -292,7 +293,13 @@ async fn ask(
     let webhook = &hit.webhook;
     let (uid, body) = review::request(call, &hit.version, operation, object, old);
     let began = std::time::Instant::now();
-    let answer = match call.registry.webhooks.client.post(webhook, body).await {
+    let answer = match call
+        .registry
+        .webhooks
+        .client
+        .post(call.registry, webhook, body)
+        .await
+    {
         Ok(bytes) => review::answer(&bytes, &uid),
         Err(e) => Err(e.to_string()),
     };

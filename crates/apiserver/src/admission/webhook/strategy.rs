@@ -320,6 +320,11 @@ pub(crate) fn client_config(config: &Value, path: &FieldPath, errors: &mut Vec<F
                 "port is not valid: must be between 1 and 65535, inclusive",
             ));
         }
+        let given = service["path"].as_str().unwrap_or_default();
+        if let Some(fault) = path_fault(given) {
+            let at = path.child("service").child("path");
+            errors.push(FieldError::invalid(&at, given, fault));
+        }
     }
     if let Some(bundle) = config["caBundle"].as_str().filter(|b| !b.is_empty()) {
         let at = path.child("caBundle");
@@ -334,9 +339,38 @@ pub(crate) fn client_config(config: &Value, path: &FieldPath, errors: &mut Vec<F
     }
 }
 
+/// What is wrong with the path of a webhook behind a Service: its segments are names.
+fn path_fault(path: &str) -> Option<String> {
+    if matches!(path, "" | "/") {
+        return None;
+    }
+    let Some(rest) = path.strip_prefix('/') else {
+        return Some("must start with a '/'".to_owned());
+    };
+    let segments = rest.strip_suffix('/').unwrap_or(rest).split('/');
+    segments.enumerate().find_map(|(index, segment)| {
+        if segment.is_empty() {
+            return Some(format!("segment[{index}] may not be empty"));
+        }
+        let fault = name::dns1123_subdomain(segment).into_iter().next()?;
+        Some(format!("segment[{index}]: {fault}"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_of_services_are_of_names() {
+        for good in ["", "/", "/a", "/a/b.c/", "/validate-v1"] {
+            assert_eq!(path_fault(good), None, "{good}");
+        }
+        assert_eq!(path_fault("a").unwrap(), "must start with a '/'");
+        assert_eq!(path_fault("//").unwrap(), "segment[0] may not be empty");
+        assert_eq!(path_fault("/a//b").unwrap(), "segment[1] may not be empty");
+        assert!(path_fault("/a/B_").unwrap().starts_with("segment[1]: "));
+    }
 
     #[test]
     fn configurations_are_completed_and_judged() {

@@ -1,11 +1,32 @@
-//! From an APIService to the addresses of its server: the Service it names, and where that leads.
+//! From a Service that an object names to a TLS connection: for APIServices, and for webhooks of admission and
+//! conversion.
 //!
+//! ```text
+//! ServiceReference ─► locate (store) ─► Found ─► addresses (pure) ─► connect: one after another, TLS as <name>.<ns>.svc
+//! ```
 //! There need be no network of Services: the addresses behind a Service are used directly, from its EndpointSlices
 //! or, when it has none, its Endpoints. An ExternalName leads to its host.
+//!
+//! Addresses that are never a server of a cluster are not connected to, see [`is_allowed`].
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
+use apimachinery::status::ApiError;
+use rustls::ClientConfig;
 use serde_json::Value;
+use store::ListRequest;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use crate::https;
+use crate::registry::{Registry, codec, store_error};
+
+/// Time for one address: connecting and the TLS handshake.
+const PER_ADDRESS: Duration = Duration::from_secs(5);
+/// Addresses tried for one connection.
+const ATTEMPTS: usize = 3;
 
 /// A host, by address or name, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,19 +35,36 @@ pub(crate) struct Address {
     pub port: u16,
 }
 
-/// Why a server cannot be used: reason and message of the condition `Available`.
+/// Why a server cannot be used: reason and message of an APIService's condition `Available`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unavailable {
     pub reason: &'static str,
     pub message: String,
 }
 
-/// What an APIService refers to.
+/// A port of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServiceReference {
     pub namespace: String,
     pub name: String,
     pub port: u16,
+}
+
+impl ServiceReference {
+    /// The name in the certificate of whoever answers for the Service.
+    pub(crate) fn host(&self) -> String {
+        format!("{}.{}.svc", self.name, self.namespace)
+    }
+
+    /// Why a webhook behind the Service cannot be reached, as kube-apiserver's resolvers word it.
+    pub(crate) fn dial_error(&self, unavailable: &Unavailable) -> String {
+        let ServiceReference { name, port, .. } = self;
+        match unavailable.reason {
+            "ServiceNotFound" => format!("service {name:?} not found"),
+            "ServicePortError" => format!("no service port {port} found for service {name:?}"),
+            _ => format!("no endpoints available for service {name:?}"),
+        }
+    }
 }
 
 /// Objects that say where a Service leads, as far as they exist.
@@ -157,6 +195,98 @@ pub(crate) fn is_allowed(ip: IpAddr) -> bool {
     }
 }
 
+/// Where a Service leads now.
+///
+/// # Errors
+/// The outer one when the store fails, the inner one when the Service leads nowhere.
+pub(crate) async fn locate(
+    registry: &Registry,
+    reference: &ServiceReference,
+) -> Result<Result<Vec<Address>, Unavailable>, ApiError> {
+    // Kinds without conversion: read as they are stored, so that a conversion may come here.
+    let (namespace, name) = (&reference.namespace, &reference.name);
+    let service = get(registry, "services", namespace, name).await?;
+    let endpoints = get(registry, "endpoints", namespace, name).await?;
+    let mut slices = Vec::new();
+    let kinds = registry.kinds.load_full();
+    if let Some(kind) = kinds.resource("discovery.k8s.io", "endpointslices") {
+        let request = ListRequest::prefix(kind.scope_prefix(namespace));
+        let listing = registry.store.list(request).await.map_err(store_error)?;
+        for entry in &listing.entries {
+            slices.push(codec::decode(&registry.sealing, kind, entry)?);
+        }
+    }
+    let found = Found {
+        service: service.as_ref(),
+        slices: &slices,
+        endpoints: endpoints.as_ref(),
+    };
+    Ok(addresses(reference, &found))
+}
+
+async fn get(
+    registry: &Registry,
+    plural: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Value>, ApiError> {
+    let kinds = registry.kinds.load_full();
+    let Some(kind) = kinds.resource("", plural) else {
+        return Ok(None);
+    };
+    let key = kind.key(namespace, name);
+    let (entry, _) = registry.store.get(&key).await.map_err(store_error)?;
+    let object = entry.map(|entry| codec::decode(&registry.sealing, kind, &entry));
+    object.transpose()
+}
+
+/// Connects to one of the addresses, and checks that the server there is `name`.
+pub(crate) async fn connect(
+    addresses: &[Address],
+    name: &str,
+    tls: &Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, String> {
+    let mut failed = String::from("there is no address");
+    let start = rand::random_range(0..addresses.len().max(1));
+    let turned = addresses.iter().cycle().skip(start);
+    for address in turned.take(addresses.len().min(ATTEMPTS)) {
+        match tokio::time::timeout(PER_ADDRESS, connect_to(address, name, tls)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(why)) => failed = why,
+            Err(_) => {
+                failed = format!(
+                    "connecting to {}:{}: no answer within {PER_ADDRESS:?}",
+                    address.host, address.port
+                );
+            }
+        }
+    }
+    Err(failed)
+}
+
+async fn connect_to(
+    address: &Address,
+    name: &str,
+    tls: &Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, String> {
+    let Address { host, port } = address;
+    let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), *port))
+        .await
+        .map_err(|e| format!("finding {host:?}: {e}"))?
+        .collect();
+    let allowed: Vec<SocketAddr> = found
+        .iter()
+        .copied()
+        .filter(|address| is_allowed(address.ip()))
+        .collect();
+    if allowed.is_empty() {
+        return Err(format!(
+            "{host:?} leads to {found:?}, where no server of a cluster can be"
+        ));
+    }
+    https::connect(allowed.as_slice(), name, Arc::clone(tls)).await
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -224,6 +354,30 @@ mod tests {
         assert_eq!(resolve(&Value::Null, &[], None), Err("ServiceNotFound"));
         let service = json!({"spec": {"ports": [{"port": 80}]}});
         assert_eq!(resolve(&service, &[], None), Err("ServicePortError"));
+    }
+
+    #[test]
+    fn a_webhook_without_a_service_fails_in_upstreams_words() {
+        let reference = ServiceReference {
+            namespace: "ns".to_owned(),
+            name: "api".to_owned(),
+            port: 443,
+        };
+        let said = |reason| {
+            reference.dial_error(&Unavailable {
+                reason,
+                message: String::new(),
+            })
+        };
+        assert_eq!(reference.host(), "api.ns.svc");
+        assert_eq!(said("ServiceNotFound"), "service \"api\" not found");
+        assert_eq!(
+            said("ServicePortError"),
+            "no service port 443 found for service \"api\""
+        );
+        for reason in ["EndpointsNotFound", "MissingEndpoints"] {
+            assert_eq!(said(reason), "no endpoints available for service \"api\"");
+        }
     }
 
     #[test]
