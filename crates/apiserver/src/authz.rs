@@ -1,10 +1,10 @@
 //! Who may: RBAC over an index that follows the store.
 //!
 //! ```text
-//! store.watch(/rbac.authorization.k8s.io/) ─► objects by key ─► RbacIndex ─► ArcSwap, read per request
+//! objects below /rbac.authorization.k8s.io/ (follow) ─► RbacIndex ─► ArcSwap, read per request
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ::authz::{Attributes, RbacIndex, User, aggregate_all};
@@ -12,11 +12,12 @@ use apimachinery::gvk::GroupResource;
 use apimachinery::status::ApiError;
 use arc_swap::ArcSwap;
 use serde_json::Value;
-use store::{Event, ListRequest, WatchItem};
+use store::Entry;
 use tokio_util::sync::CancellationToken;
 
+use crate::follow::{self, CaughtUp, Objects, View};
+use crate::registry::Registry;
 use crate::registry::codec::{self, LoadError};
-use crate::registry::{CaughtUp, Registry};
 use crate::request::RequestInfo;
 
 pub(crate) const PREFIX: &str = "/rbac.authorization.k8s.io/";
@@ -25,10 +26,8 @@ pub(crate) const PREFIX: &str = "/rbac.authorization.k8s.io/";
 #[derive(Default)]
 pub(crate) struct Authorizer {
     index: ArcSwap<RbacIndex>,
-    pub caught_up: CaughtUp,
+    pub caught_up: Arc<CaughtUp>,
 }
-
-type Objects = BTreeMap<Arc<str>, Value>;
 
 impl Authorizer {
     pub(crate) fn index(&self) -> Arc<RbacIndex> {
@@ -62,100 +61,45 @@ impl Authorizer {
         self.index.load().authorize(attributes).allowed()
     }
 
-    fn rebuild(&self, objects: &Objects) {
-        let of = |resource: &'static str| {
-            objects
-                .iter()
-                .filter(move |(key, _)| {
-                    key.strip_prefix(PREFIX)
-                        .is_some_and(|k| k.split('/').next() == Some(resource))
-                })
-                .map(|(_, v)| v)
-        };
-        let mut cluster_roles: Vec<Value> = of("clusterroles").cloned().collect();
-        aggregate_all(&mut cluster_roles);
-        let index = RbacIndex::from_objects(
-            of("roles"),
-            cluster_roles.iter(),
-            of("rolebindings"),
-            of("clusterrolebindings"),
-        );
-        self.index.store(Arc::new(index));
-    }
-
-    fn take(registry: &Registry, objects: &mut Objects, event: &Event) {
-        match event
-            .entry()
-            .map(|e| codec::read_entry(&registry.sealing, &e))
-        {
-            Some(Ok(value)) => {
-                objects.insert(Arc::clone(&event.key), value);
-            }
-            Some(Err(e)) => tracing::error!(error = %e, "an RBAC object stays as it was"),
-            None => {
-                objects.remove(&event.key);
-            }
-        }
-    }
-
     /// Loads the index and keeps it fresh until `stop`. Returns after the first load.
     pub(crate) async fn start(
         registry: Arc<Registry>,
         stop: CancellationToken,
     ) -> Result<(), LoadError> {
-        let (mut objects, mut at) = load(&registry).await?;
-        registry.authorizer.rebuild(&objects);
-        registry.authorizer.caught_up.advance(at);
-        tokio::spawn(async move {
-            let follow = async {
-                loop {
-                    if let Ok(mut events) = registry.store.watch(PREFIX, at).await {
-                        loop {
-                            match events.next().await {
-                                Ok(WatchItem::Event(event)) => {
-                                    Self::take(&registry, &mut objects, &event);
-                                    registry.authorizer.rebuild(&objects);
-                                    registry.authorizer.caught_up.advance(event.revision);
-                                }
-                                Ok(WatchItem::Progress(revision)) => {
-                                    registry.authorizer.caught_up.advance(revision);
-                                }
-                                Err(store::WatchError::Closed) => return,
-                                Err(_) => break,
-                            }
-                        }
-                    }
-                    // Too slow, or compacted: begin anew from the present state.
-                    match load(&registry).await {
-                        Ok((fresh, revision)) => {
-                            (objects, at) = (fresh, revision);
-                            registry.authorizer.rebuild(&objects);
-                            registry.authorizer.caught_up.advance(at);
-                        }
-                        Err(e) => {
-                            tracing::error!(error = %e, "reading RBAC objects; authorization stays as it was");
-                            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-                        }
-                    }
-                }
-            };
-            tokio::select! {
-                () = follow => {}
-                () = stop.cancelled() => {}
-            }
-        });
-        Ok(())
+        let (store, caught_up) = (
+            Arc::clone(&registry.store),
+            Arc::clone(&registry.authorizer.caught_up),
+        );
+        follow::start(Rbac(registry), store, caught_up, stop).await
     }
 }
 
-async fn load(registry: &Registry) -> Result<(Objects, store::Revision), LoadError> {
-    let listing = registry.store.list(ListRequest::prefix(PREFIX)).await?;
-    let mut objects = Objects::new();
-    for entry in &listing.entries {
-        let value = codec::read_entry(&registry.sealing, entry)?;
-        objects.insert(Arc::clone(&entry.key), value);
+/// Makes the index of roles and bindings.
+struct Rbac(Arc<Registry>);
+
+impl View for Rbac {
+    type Known = Value;
+    const PREFIX: &'static str = PREFIX;
+    const WHAT: &'static str = "RBAC objects";
+
+    fn read(&self, entry: &Entry) -> Result<Option<Value>, LoadError> {
+        codec::read_entry(&self.0.sealing, entry).map(Some)
     }
-    Ok((objects, listing.revision))
+
+    async fn take_up(&mut self, objects: &Objects<Value>, _changed: &BTreeSet<Arc<str>>) {
+        let mut cluster_roles: Vec<Value> = objects
+            .below("/rbac.authorization.k8s.io/clusterroles/")
+            .cloned()
+            .collect();
+        aggregate_all(&mut cluster_roles);
+        let index = RbacIndex::from_objects(
+            objects.below("/rbac.authorization.k8s.io/roles/"),
+            cluster_roles.iter(),
+            objects.below("/rbac.authorization.k8s.io/rolebindings/"),
+            objects.below("/rbac.authorization.k8s.io/clusterrolebindings/"),
+        );
+        self.0.authorizer.index.store(Arc::new(index));
+    }
 }
 
 /// The question that a request puts.

@@ -51,6 +51,7 @@ mod crd;
 mod decode;
 mod discovery;
 mod flow;
+mod follow;
 mod front_proxy;
 mod health;
 mod https;

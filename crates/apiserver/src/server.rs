@@ -24,6 +24,7 @@ use crate::body::{BoxError, RequestBody, ResponseBody};
 use crate::config::Config;
 use crate::discovery::OpenApi;
 use crate::flow::{Gate, Intake, Watches};
+use crate::follow::CaughtUp;
 use crate::front_proxy::PeerTrust;
 use crate::health::Health;
 use crate::kinds::{KindSet, builtin};
@@ -31,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::observed_store::ObservedStore;
 use crate::policies::Policies;
 use crate::registry::codec::LoadError;
-use crate::registry::{CaughtUp, Reader, Registry, Strategies};
+use crate::registry::{Reader, Registry, Strategies};
 use crate::subresource::{Response, SubresourceRegistration};
 use crate::tls_client::Identity;
 use crate::{bootstrap, crd, strategies};
@@ -71,7 +72,9 @@ impl From<LoadError> for StartError {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Store(error) => StartError::Store(error),
-            object @ LoadError::Object(..) => StartError::Objects(object.to_string()),
+            object @ (LoadError::Object(..) | LoadError::NoStack(_)) => {
+                StartError::Objects(object.to_string())
+            }
         }
     }
 }
@@ -129,7 +132,7 @@ impl ApiServer {
             authorizer: Authorizer::default(),
             policies: Policies::default(),
             strategies: by_resource,
-            crds_at: CaughtUp::default(),
+            crds_at: Arc::default(),
             address_lock: tokio::sync::Mutex::new(()),
             quota_lock: tokio::sync::Mutex::new(()),
             webhooks: crate::admission::Webhooks::default(),
@@ -149,7 +152,7 @@ impl ApiServer {
         crd::start(Arc::clone(&registry), stop.clone()).await?;
         crate::admission::Webhooks::start(Arc::clone(&registry), stop.clone()).await?;
         let flow = Gate::new(config.seats);
-        let flow_at = Arc::new(CaughtUp::default());
+        let flow_at = Arc::default();
         crate::flow::start(
             Arc::clone(&registry),
             Arc::clone(&flow),

@@ -1,4 +1,4 @@
-//! The task that turns CRD objects into kinds.
+//! What turns CRD objects into kinds, as they change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,16 +6,18 @@ use std::sync::Arc;
 use ::authz::User;
 use apimachinery::meta;
 use serde_json::Value;
-use store::{ListRequest, Revision, StoreError, WatchItem};
+use store::Entry;
 
 use super::names::Judgement;
 use super::{GROUP, PLURAL, PREFIX, finalize, names, parse, status};
+use crate::follow::{Objects, View};
 use crate::kinds::{Kind, KindSet, builtin};
-use crate::registry::{Call, Registry, WriteOptions, codec, update_with};
+use crate::registry::codec::{self, LoadError};
+use crate::registry::{Call, Registry, WriteOptions, update_with};
 
 /// One CRD and what was made of it.
 pub(super) struct Known {
-    pub object: Value,
+    pub object: Arc<Value>,
     pub kinds: Vec<Arc<Kind>>,
     pub names: Judgement,
 }
@@ -37,81 +39,73 @@ pub(super) struct Follower {
     crds: BTreeMap<String, Known>,
     /// CRDs whose end is under way.
     ending: BTreeSet<String>,
-    at: Revision,
+}
+
+impl View for Follower {
+    type Known = Arc<Value>;
+    const PREFIX: &'static str = PREFIX;
+    const WHAT: &'static str = "CRDs";
+    /// The kinds of a CRD that cannot be read are not served; that is no reason not to serve the others.
+    const NEEDS_ALL: bool = false;
+
+    fn read(&self, entry: &Entry) -> Result<Option<Self::Known>, LoadError> {
+        let object = codec::read_entry(&self.registry.sealing, entry)?;
+        Ok(Some(Arc::new(object)))
+    }
+
+    async fn take_up(&mut self, objects: &Objects<Self::Known>, changed: &BTreeSet<Arc<str>>) {
+        let mut names = Vec::new();
+        // All of them first: names are judged beside those of the others.
+        for key in changed {
+            let name = key.rsplit('/').next().unwrap_or_default();
+            if let Some(object) = objects.get(key) {
+                self.note(name, object);
+                names.push(name);
+            } else {
+                self.crds.remove(name);
+                self.ending.remove(name);
+            }
+        }
+        for name in &names {
+            self.judge(name);
+        }
+        self.publish();
+        for name in names {
+            self.settle(name).await;
+        }
+        self.retry_refused().await;
+    }
 }
 
 impl Follower {
-    pub(super) async fn load(registry: Arc<Registry>) -> Result<Self, StoreError> {
-        let mut follower = Follower {
+    pub(super) fn new(registry: Arc<Registry>) -> Self {
+        Follower {
             registry,
             builtin: builtin(),
             crds: BTreeMap::new(),
             ending: BTreeSet::new(),
-            at: Revision::ZERO,
-        };
-        follower.reload().await?;
-        Ok(follower)
-    }
-
-    async fn reload(&mut self) -> Result<(), StoreError> {
-        let listing = self
-            .registry
-            .store
-            .list(ListRequest::prefix(PREFIX))
-            .await?;
-        self.crds.clear();
-        // All of them first: names are judged beside those of the others.
-        for entry in &listing.entries {
-            self.note(&entry.key, Some(&entry.value));
         }
-        let names: Vec<String> = self.crds.keys().cloned().collect();
-        for name in names {
-            self.judge(&name);
-        }
-        self.at = listing.revision;
-        self.publish();
-        Ok(())
-    }
-
-    /// Takes up a change; gives the name of the CRD.
-    fn take(&mut self, key: &str, value: Option<&[u8]>) -> Option<String> {
-        let name = self.note(key, value)?;
-        self.judge(&name);
-        Some(name)
     }
 
     /// Notes what a CRD is now; what was made of it before stays until it is judged.
-    fn note(&mut self, key: &str, value: Option<&[u8]>) -> Option<String> {
-        let name = key.rsplit('/').next()?.to_owned();
-        match value.map(|value| codec::read(&self.registry.sealing, key, value)) {
-            Some(Ok(object)) => match self.crds.get_mut(&name) {
-                Some(known) => {
-                    // Parsing schemas is the dear part; a change of status alone does not need it.
-                    let same = known.object.get("spec") == object.get("spec")
-                        && meta::is_deleting(&known.object) == meta::is_deleting(&object);
-                    if !same {
-                        known.kinds.clear();
-                    }
-                    known.object = object;
-                }
-                None => {
-                    let known = Known {
-                        object,
-                        kinds: Vec::new(),
-                        names: Judgement::default(),
-                    };
-                    self.crds.insert(name.clone(), known);
-                }
-            },
-            Some(Err(e)) => {
-                tracing::error!(crd = name, error = %e, "a stored CRD cannot be read; its kinds are not served");
+    fn note(&mut self, name: &str, object: &Arc<Value>) {
+        let object = Arc::clone(object);
+        if let Some(known) = self.crds.get_mut(name) {
+            // Parsing schemas is the dear part; a change of status alone does not need it.
+            let same = known.object.get("spec") == object.get("spec")
+                && meta::is_deleting(&known.object) == meta::is_deleting(&object);
+            if !same {
+                known.kinds.clear();
             }
-            None => {
-                self.crds.remove(&name);
-                self.ending.remove(&name);
-            }
+            known.object = object;
+            return;
         }
-        Some(name)
+        let known = Known {
+            object,
+            kinds: Vec::new(),
+            names: Judgement::default(),
+        };
+        self.crds.insert(name.to_owned(), known);
     }
 
     /// Judges the names of a CRD beside the others, and makes its kinds by those that are accepted.
@@ -120,13 +114,17 @@ impl Follower {
             return;
         };
         let others = self.crds.iter().filter(|(n, _)| *n != name);
-        let names = names::judge(&known.object, others.map(|(_, k)| &k.object), &self.builtin);
+        let names = names::judge(
+            &known.object,
+            others.map(|(_, k)| &*k.object),
+            &self.builtin,
+        );
         let kinds = if !is_served(&known.object, &names) {
             Vec::new()
         } else if !known.kinds.is_empty() && known.names == names {
             known.kinds.clone()
         } else {
-            let mut object = known.object.clone();
+            let mut object = Value::clone(&known.object);
             object["spec"]["names"] = names.accepted.clone();
             parse::kinds(&object)
         };
@@ -146,16 +144,8 @@ impl Follower {
         )));
     }
 
-    /// Brings the status of every CRD up to date, and goes on with deletions that a restart interrupted.
-    pub(super) async fn settle(&mut self) {
-        let names: Vec<String> = self.crds.keys().cloned().collect();
-        for name in names {
-            self.settle_one(&name).await;
-        }
-        self.registry.crds_at.advance(self.at);
-    }
-
-    async fn settle_one(&mut self, name: &str) {
+    /// Brings the status of a CRD up to date, and goes on with a deletion that a restart interrupted.
+    async fn settle(&mut self, name: &str) {
         let Some(known) = self.crds.get(name) else {
             return;
         };
@@ -172,9 +162,17 @@ impl Follower {
             }
             return;
         }
-        let names = known.names.clone();
-        if status::wanted(&known.object, &names, jiff::Timestamp::now()).is_none() {
+        if status::wanted(&known.object, &known.names, jiff::Timestamp::now()).is_none() {
             return;
+        }
+        // Another one that was taken up together with it may have been given a name that both ask for.
+        let judged = known.names.clone();
+        self.judge(name);
+        let Some(names) = self.crds.get(name).map(|known| known.names.clone()) else {
+            return;
+        };
+        if names != judged {
+            self.publish();
         }
         let Some(kind) = self.registry.kinds.load().resource(GROUP, PLURAL).cloned() else {
             return;
@@ -196,7 +194,7 @@ impl Follower {
         match updated {
             Ok(object) => {
                 if let Some(known) = self.crds.get_mut(name) {
-                    known.object = object;
+                    known.object = Arc::new(object);
                 }
             }
             Err(e) if e.is_not_found() => {}
@@ -206,42 +204,7 @@ impl Follower {
         }
     }
 
-    pub(super) async fn run(&mut self) {
-        loop {
-            if let Ok(mut events) = self.registry.store.watch(PREFIX, self.at).await {
-                loop {
-                    match events.next().await {
-                        Ok(WatchItem::Event(event)) => {
-                            let name = self.take(&event.key, event.value.as_deref());
-                            self.at = event.revision;
-                            self.publish();
-                            match name {
-                                // A CRD that went may free names that others wait for.
-                                Some(_) if event.value.is_none() => self.retry_refused().await,
-                                Some(name) => self.settle_one(&name).await,
-                                None => {}
-                            }
-                            self.registry.crds_at.advance(event.revision);
-                        }
-                        Ok(WatchItem::Progress(revision)) => {
-                            self.registry.crds_at.advance(revision);
-                        }
-                        Err(store::WatchError::Closed) => return,
-                        Err(_) => break,
-                    }
-                }
-            }
-            match self.reload().await {
-                Ok(()) => self.settle().await,
-                Err(StoreError::Closed) => return,
-                Err(e) => {
-                    tracing::error!(error = %e, "reading CRDs; served kinds stay as they were");
-                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-                }
-            }
-        }
-    }
-
+    /// Judges those again that were refused names: what has changed may have freed them.
     async fn retry_refused(&mut self) {
         let refused: Vec<String> = self
             .crds
@@ -250,9 +213,12 @@ impl Follower {
             .map(|(n, _)| n.clone())
             .collect();
         for name in refused {
+            let before = self.crds.get(&name).map(|known| known.names.clone());
             self.judge(&name);
-            self.publish();
-            self.settle_one(&name).await;
+            if self.crds.get(&name).map(|known| &known.names) != before.as_ref() {
+                self.publish();
+                self.settle(&name).await;
+            }
         }
     }
 }

@@ -1,9 +1,9 @@
 //! CustomResourceDefinitions: from objects to served kinds.
 //!
 //! ```text
-//! store.watch(CRDs) ─► Follower ─► parse (per CRD) ─► KindSet ─► ArcSwap
-//!                         ├─► status: NamesAccepted, Established, acceptedNames, storedVersions
-//!                         └─► deleted: remove its objects, then its finalizer
+//! CRDs (follow) ─► Follower ─► parse (per CRD) ─► KindSet ─► ArcSwap
+//!                     ├─► status: NamesAccepted, Established, acceptedNames, storedVersions
+//!                     └─► deleted: remove its objects, then its finalizer
 //! ```
 //! One task owns all of it. A writer of a CRD is answered after the task took the change up, so a client may
 //! use the new kind with its next request.
@@ -20,10 +20,11 @@ mod validate;
 
 use std::sync::Arc;
 
-use store::StoreError;
 use tokio_util::sync::CancellationToken;
 
+use crate::follow;
 use crate::registry::Registry;
+use crate::registry::codec::LoadError;
 
 pub(crate) use strategy::CrdStrategy;
 
@@ -38,14 +39,7 @@ pub(crate) const PLURAL: &str = "customresourcedefinitions";
 pub(crate) async fn start(
     registry: Arc<Registry>,
     stop: CancellationToken,
-) -> Result<(), StoreError> {
-    let mut follower = follower::Follower::load(registry).await?;
-    follower.settle().await;
-    tokio::spawn(async move {
-        tokio::select! {
-            () = follower.run() => {}
-            () = stop.cancelled() => {}
-        }
-    });
-    Ok(())
+) -> Result<(), LoadError> {
+    let (store, caught_up) = (Arc::clone(&registry.store), Arc::clone(&registry.crds_at));
+    follow::start(follower::Follower::new(registry), store, caught_up, stop).await
 }

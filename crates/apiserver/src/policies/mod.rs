@@ -1,7 +1,7 @@
 //! ValidatingAdmissionPolicies: an index that follows the store, and the step of admission that asks it.
 //!
 //! ```text
-//! store.watch(/admissionregistration.k8s.io/validatingadmissionpolic..) ─► objects by key ─► Index ─► ArcSwap
+//! objects below /admissionregistration.k8s.io/validatingadmissionpolic.. (follow) ─► Index ─► ArcSwap
 //!                                                                                          │
 //! create, update, delete ─► judged by strategies ─► admit: match, params, evaluate ◄───────┘
 //!                                                     │
@@ -13,16 +13,17 @@
 
 mod admit;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use cel::policy::{Binding, Policy};
-use store::{Entry, Event, ListRequest, WatchItem};
+use store::Entry;
 use tokio_util::sync::CancellationToken;
 
+use crate::follow::{self, CaughtUp, Objects, View};
+use crate::registry::Registry;
 use crate::registry::codec::{self, LoadError};
-use crate::registry::{CaughtUp, Registry};
 use crate::stack;
 
 pub(crate) use admit::admit;
@@ -35,7 +36,7 @@ const POLICY: &str = "/admissionregistration.k8s.io/validatingadmissionpolicies/
 #[derive(Default)]
 pub(crate) struct Policies {
     index: ArcSwap<Index>,
-    pub caught_up: CaughtUp,
+    pub caught_up: Arc<CaughtUp>,
 }
 
 /// Policies with their bindings.
@@ -50,20 +51,40 @@ enum Known {
     Binding(Arc<Binding>),
 }
 
-type Objects = BTreeMap<Arc<str>, Known>;
-
-/// `None` when there was no stack to compile on.
-fn read(registry: &Registry, entry: &Entry) -> Result<Option<Known>, LoadError> {
-    let object = codec::read_entry(&registry.sealing, entry)?;
-    Ok(if entry.key.starts_with(POLICY) {
-        stack::compiling(|| Policy::compile(&object)).map(|policy| Known::Policy(Arc::new(policy)))
-    } else {
-        Some(Known::Binding(Arc::new(Binding::read(&object))))
-    })
+impl Policies {
+    /// Loads the index and keeps it fresh until `stop`. Returns after the first load.
+    pub(crate) async fn start(
+        registry: Arc<Registry>,
+        stop: CancellationToken,
+    ) -> Result<(), LoadError> {
+        let (store, caught_up) = (
+            Arc::clone(&registry.store),
+            Arc::clone(&registry.policies.caught_up),
+        );
+        follow::start(Compiled(registry), store, caught_up, stop).await
+    }
 }
 
-impl Policies {
-    fn rebuild(&self, objects: &Objects) {
+/// Compiles policies, and finds the bindings of each.
+struct Compiled(Arc<Registry>);
+
+impl View for Compiled {
+    type Known = Known;
+    const PREFIX: &'static str = PREFIX;
+    const WHAT: &'static str = "admission policies";
+
+    fn read(&self, entry: &Entry) -> Result<Option<Known>, LoadError> {
+        let object = codec::read_entry(&self.0.sealing, entry)?;
+        if !entry.key.starts_with(POLICY) {
+            return Ok(Some(Known::Binding(Arc::new(Binding::read(&object)))));
+        }
+        match stack::compiling(|| Policy::compile(&object)) {
+            Some(policy) => Ok(Some(Known::Policy(Arc::new(policy)))),
+            None => Err(LoadError::NoStack(Arc::clone(&entry.key))),
+        }
+    }
+
+    async fn take_up(&mut self, objects: &Objects<Known>, _changed: &BTreeSet<Arc<str>>) {
         let bindings = || {
             objects.values().filter_map(|known| match known {
                 Known::Binding(binding) => Some(binding),
@@ -80,80 +101,9 @@ impl Policies {
             }
             Known::Binding(_) => None,
         });
-        self.index.store(Arc::new(Index {
+        let index = Index {
             bound: bound.collect(),
-        }));
+        };
+        self.0.policies.index.store(Arc::new(index));
     }
-
-    fn take(registry: &Registry, objects: &mut Objects, event: &Event) {
-        match event.entry().map(|e| read(registry, &e)) {
-            Some(Ok(Some(known))) => {
-                objects.insert(Arc::clone(&event.key), known);
-            }
-            Some(Err(e)) => tracing::error!(error = %e, "an admission policy stays as it was"),
-            Some(Ok(None)) | None => {
-                objects.remove(&event.key);
-            }
-        }
-    }
-
-    /// Loads the index and keeps it fresh until `stop`. Returns after the first load.
-    pub(crate) async fn start(
-        registry: Arc<Registry>,
-        stop: CancellationToken,
-    ) -> Result<(), LoadError> {
-        let (mut objects, mut at) = load(&registry).await?;
-        registry.policies.rebuild(&objects);
-        registry.policies.caught_up.advance(at);
-        tokio::spawn(async move {
-            let follow = async {
-                loop {
-                    if let Ok(mut events) = registry.store.watch(PREFIX, at).await {
-                        loop {
-                            match events.next().await {
-                                Ok(WatchItem::Event(event)) => {
-                                    Self::take(&registry, &mut objects, &event);
-                                    registry.policies.rebuild(&objects);
-                                    registry.policies.caught_up.advance(event.revision);
-                                }
-                                Ok(WatchItem::Progress(revision)) => {
-                                    registry.policies.caught_up.advance(revision);
-                                }
-                                Err(store::WatchError::Closed) => return,
-                                Err(_) => break,
-                            }
-                        }
-                    }
-                    // Too slow, or compacted: begin anew from the present state.
-                    match load(&registry).await {
-                        Ok((fresh, revision)) => {
-                            (objects, at) = (fresh, revision);
-                            registry.policies.rebuild(&objects);
-                            registry.policies.caught_up.advance(at);
-                        }
-                        Err(e) => {
-                            tracing::error!(error = %e, "reading admission policies; they stay as they were");
-                            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-                        }
-                    }
-                }
-            };
-            tokio::select! {
-                () = follow => {}
-                () = stop.cancelled() => {}
-            }
-        });
-        Ok(())
-    }
-}
-
-async fn load(registry: &Registry) -> Result<(Objects, store::Revision), LoadError> {
-    let listing = registry.store.list(ListRequest::prefix(PREFIX)).await?;
-    let mut objects = Objects::new();
-    for entry in &listing.entries {
-        if let Some(known) = read(registry, entry)? {
-            objects.insert(Arc::clone(&entry.key), known);
-        }
-    }
-    Ok((objects, listing.revision))
 }

@@ -39,6 +39,9 @@ pub(crate) enum LoadError {
     /// One cannot be read.
     #[error("decoding {0}: {1}")]
     Object(Arc<str>, DecodeError),
+    /// There was no thread to compile one's expressions on.
+    #[error("compiling {0}: {no_stack}", no_stack = crate::stack::NO_STACK)]
+    NoStack(Arc<str>),
 }
 
 /// The entry with what was stored before it was sealed: itself, mostly.

@@ -44,10 +44,10 @@ use std::time::Duration;
 use apimachinery::status::ApiError;
 use arc_swap::ArcSwap;
 use store::{ListRequest, Revision, Store, StoreError};
-use tokio::sync::watch as channel;
 
 use crate::admission::Webhooks;
 use crate::authz::Authorizer;
+use crate::follow::CaughtUp;
 use crate::kinds::{Kind, KindSet};
 use crate::limits;
 use crate::observed_store::StoreStats;
@@ -90,7 +90,7 @@ pub(crate) struct Registry {
     pub sealing: Sealing,
     pub strategies: Strategies,
     /// Revision up to which CRDs are taken up.
-    pub crds_at: CaughtUp,
+    pub crds_at: Arc<CaughtUp>,
     /// Whether other servers have the same store: what must be unique across objects is then claimed first.
     pub shared: bool,
     /// Held while a Service address is chosen and committed.
@@ -138,52 +138,6 @@ impl Registry {
             self.webhooks.caught_up.wait(revision).await;
         } else if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
             self.crds_at.wait(revision).await;
-        }
-    }
-}
-
-/// How far a background task has followed the store.
-#[derive(Debug)]
-pub(crate) struct CaughtUp(channel::Sender<u64>);
-
-impl Default for CaughtUp {
-    fn default() -> Self {
-        CaughtUp(channel::Sender::new(0))
-    }
-}
-
-impl CaughtUp {
-    /// The task has taken up everything at or before `revision`.
-    pub(crate) fn advance(&self, revision: Revision) {
-        self.0.send_if_modified(|at| {
-            let newer = *at < revision.0;
-            *at = (*at).max(revision.0);
-            newer
-        });
-    }
-
-    /// The revision up to which everything is taken up.
-    pub(crate) fn at(&self) -> u64 {
-        *self.0.borrow()
-    }
-
-    /// Tells of every advance.
-    pub(crate) fn subscribe(&self) -> channel::Receiver<u64> {
-        self.0.subscribe()
-    }
-
-    /// Waits for [`Self::advance`], with a bound: a late answer is better than none.
-    pub(crate) async fn wait(&self, revision: Revision) {
-        let mut receiver = self.0.subscribe();
-        let reached = receiver.wait_for(|at| *at >= revision.0);
-        if tokio::time::timeout(limits::CATCH_UP_WAIT, reached)
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                revision = revision.0,
-                "a background task is late to take up a change"
-            );
         }
     }
 }

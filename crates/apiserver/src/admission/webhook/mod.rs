@@ -1,7 +1,7 @@
 //! Admission webhooks (admissionregistration.k8s.io/v1).
 //!
 //! ```text
-//! store.watch(/admissionregistration.k8s.io/) ─► configurations by name ─► Webhooks, read per request
+//! objects below /admissionregistration.k8s.io/ (follow) ─► webhooks by configuration ─► Webhooks, read per request
 //! write ─► matching ─► review (AdmissionReview v1) ─► client (HTTPS) ─► JSONPatch, denial, warnings
 //! ```
 //! Mutating webhooks run one after another in order of their configurations' names, validating ones together.
@@ -13,22 +13,23 @@ mod matching;
 mod review;
 mod strategy;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use apimachinery::status::ApiError;
 use arc_swap::ArcSwap;
 use cel::policy::Inputs;
 use serde_json::Value;
-use store::{ListRequest, Revision, StoreError, WatchItem};
+use store::Entry;
 use tokio_util::sync::CancellationToken;
 
 use self::config::Webhook;
 use self::matching::Target;
 use crate::audit;
+use crate::follow::{self, CaughtUp, Objects, View};
 use crate::metrics::{Outcome, WebhookCalls};
 use crate::registry::codec::{self, LoadError};
-use crate::registry::{Call, CaughtUp, Registry, complete_again};
+use crate::registry::{Call, Registry, complete_again};
 use crate::strategy::Operation;
 
 use client::Client;
@@ -52,12 +53,10 @@ struct Lists {
 #[derive(Default)]
 pub(crate) struct Webhooks {
     lists: ArcSwap<Lists>,
-    pub caught_up: CaughtUp,
+    pub caught_up: Arc<CaughtUp>,
     client: Client,
     pub calls: WebhookCalls,
 }
-
-type Objects = BTreeMap<Arc<str>, Value>;
 
 impl Webhooks {
     /// The client that all webhooks are reached by.
@@ -65,100 +64,46 @@ impl Webhooks {
         &self.client
     }
 
-    fn rebuild(&self, objects: &Objects) {
-        let of = |prefix: &str| {
-            objects
-                .iter()
-                .filter(|(key, _)| key.starts_with(prefix))
-                .flat_map(|(_, object)| config::parse(object))
-                .map(Arc::new)
-                .collect()
-        };
-        self.lists.store(Arc::new(Lists {
-            mutating: of(PREFIXES[0]),
-            validating: of(PREFIXES[1]),
-        }));
-    }
-
     /// Loads the configurations and follows them until `stop`. Returns after the first load.
     pub(crate) async fn start(
         registry: Arc<Registry>,
         stop: CancellationToken,
     ) -> Result<(), LoadError> {
-        let (mut objects, mut at) = load(&registry).await?;
-        registry.webhooks.rebuild(&objects);
-        registry.webhooks.caught_up.advance(at);
-        tokio::spawn(async move {
-            let follow = async {
-                loop {
-                    follow(&registry, &mut objects, at).await;
-                    match load(&registry).await {
-                        Ok((fresh, revision)) => {
-                            (objects, at) = (fresh, revision);
-                            registry.webhooks.rebuild(&objects);
-                            registry.webhooks.caught_up.advance(at);
-                        }
-                        Err(LoadError::Store(StoreError::Closed)) => return,
-                        Err(e) => {
-                            tracing::error!(error = %e, "reading webhook configurations; they stay as they were");
-                            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-                        }
-                    }
-                }
-            };
-            tokio::select! {
-                () = follow => {}
-                () = stop.cancelled() => {}
-            }
-        });
-        Ok(())
+        let (store, caught_up) = (
+            Arc::clone(&registry.store),
+            Arc::clone(&registry.webhooks.caught_up),
+        );
+        follow::start(Configurations(registry), store, caught_up, stop).await
     }
 }
 
-/// Takes up events until the watch ends, because it was too slow or the server stops.
-async fn follow(registry: &Registry, objects: &mut Objects, at: Revision) {
-    let Ok(mut events) = registry
-        .store
-        .watch("/admissionregistration.k8s.io/", at)
-        .await
-    else {
-        return;
-    };
-    loop {
-        match events.next().await {
-            Ok(WatchItem::Event(event)) => {
-                match event
-                    .entry()
-                    .map(|e| codec::read_entry(&registry.sealing, &e))
-                {
-                    Some(Ok(value)) => {
-                        objects.insert(Arc::clone(&event.key), value);
-                    }
-                    Some(Err(e)) => {
-                        tracing::error!(error = %e, "a webhook configuration stays as it was");
-                    }
-                    None => {
-                        objects.remove(&event.key);
-                    }
-                }
-                registry.webhooks.rebuild(objects);
-                registry.webhooks.caught_up.advance(event.revision);
-            }
-            Ok(WatchItem::Progress(revision)) => registry.webhooks.caught_up.advance(revision),
-            Err(_) => return,
+/// Makes the lists of webhooks, in the order of their configurations' names.
+struct Configurations(Arc<Registry>);
+
+impl View for Configurations {
+    type Known = Vec<Arc<Webhook>>;
+    /// Both kinds have it, and policies, which are left out.
+    const PREFIX: &'static str = "/admissionregistration.k8s.io/";
+    const WHAT: &'static str = "webhook configurations";
+
+    fn read(&self, entry: &Entry) -> Result<Option<Self::Known>, LoadError> {
+        if !PREFIXES.iter().any(|prefix| entry.key.starts_with(prefix)) {
+            return Ok(None);
         }
+        let object = codec::read_entry(&self.0.sealing, entry)?;
+        Ok(Some(
+            config::parse(&object).into_iter().map(Arc::new).collect(),
+        ))
     }
-}
 
-async fn load(registry: &Registry) -> Result<(Objects, Revision), LoadError> {
-    let request = ListRequest::prefix("/admissionregistration.k8s.io/");
-    let listing = registry.store.list(request).await?;
-    let mut objects = Objects::new();
-    for entry in &listing.entries {
-        let value = codec::read_entry(&registry.sealing, entry)?;
-        objects.insert(Arc::clone(&entry.key), value);
+    async fn take_up(&mut self, objects: &Objects<Self::Known>, _changed: &BTreeSet<Arc<str>>) {
+        let [mutating, validating] =
+            PREFIXES.map(|prefix| objects.below(prefix).flatten().cloned().collect());
+        self.0.webhooks.lists.store(Arc::new(Lists {
+            mutating,
+            validating,
+        }));
     }
-    Ok((objects, listing.revision))
 }
 
 /// One webhook that is to be asked, with the version of the kind that its rules name.
