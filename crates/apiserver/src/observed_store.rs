@@ -160,7 +160,11 @@ impl ObservedStore {
 fn is_failure(error: &StoreError) -> bool {
     !matches!(
         error,
-        StoreError::Conflict { .. } | StoreError::Compacted { .. } | StoreError::Future { .. }
+        StoreError::Conflict { .. }
+            | StoreError::Compacted { .. }
+            | StoreError::Future { .. }
+            | StoreError::TooLarge { .. }
+            | StoreError::Oversized { .. }
     )
 }
 

@@ -43,6 +43,12 @@ pub enum StoreError {
         /// The limit.
         limit: usize,
     },
+    /// The database takes only smaller writes (the `etcd` engine, whose server knows the limit). Nothing was changed.
+    #[error("the database takes only smaller values: {why}")]
+    Oversized {
+        /// Its words.
+        why: Arc<str>,
+    },
     /// No space left for the write. Nothing was changed; reads go on, and writes succeed again once there is space.
     #[error("no space left on the store's device")]
     Full,

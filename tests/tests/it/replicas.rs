@@ -11,7 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt};
-use kube::api::{Api, DynamicObject, ListParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{
+    Api, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -19,7 +21,7 @@ use server::EtcdServer;
 use testkit::{Options, Platform, eventually, eventually_within};
 
 /// Runs a test in a runtime of its own.
-fn run(body: impl Future<Output = Result<()>>) {
+pub(crate) fn run(body: impl Future<Output = Result<()>>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -31,15 +33,20 @@ fn run(body: impl Future<Output = Result<()>>) {
 }
 
 /// An etcd, and a directory for the keys that its control planes share.
-struct Base {
-    etcd: EtcdServer,
+pub(crate) struct Base {
+    pub(crate) etcd: EtcdServer,
     directory: tempfile::TempDir,
 }
 
 impl Base {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
+        Self::with(&[])
+    }
+
+    /// With more arguments of etcd.
+    fn with(arguments: &[&str]) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("fvt-etcd-").tempdir()?;
-        let etcd = EtcdServer::start(&directory.path().join("etcd"), &[]);
+        let etcd = EtcdServer::start(&directory.path().join("etcd"), arguments);
         Ok(Self { etcd, directory })
     }
 
@@ -60,7 +67,7 @@ impl Base {
         Platform::start(self.options(node, &[])).await
     }
 
-    async fn api_only(&self, node: &str) -> Result<Platform> {
+    pub(crate) async fn api_only(&self, node: &str) -> Result<Platform> {
         Platform::start(self.options(node, &["--api-only"])).await
     }
 }
@@ -445,6 +452,41 @@ fn a_replica_with_other_keys_does_not_start() {
         let error = Platform::start(other).await.err().context("it starts")?;
         let said = format!("{error:#}");
         ensure!(said.contains("copy them from another replica"), "{said}");
+        Ok(())
+    });
+}
+
+/// What etcd does not take is said to be too large, and the server is as healthy as before.
+#[test]
+fn an_object_beyond_what_etcd_takes_is_too_large() {
+    run(async {
+        // Less than etcd's default: the API server's own limit of a ConfigMap is 1 MiB.
+        let base = Base::with(&["--max-request-bytes=1000000"])?;
+        let one = base.api_only("one").await?;
+        let maps = api(&one, "ConfigMap", "default");
+        let params = PostParams::default();
+        let too_large = |outcome: kube::Result<DynamicObject>| match outcome {
+            Err(kube::Error::Api(status)) => {
+                ensure!(status.code == 413, "{status:?}");
+                ensure!(status.reason == "RequestEntityTooLarge", "{status:?}");
+                let said = &status.message;
+                ensure!(said.starts_with("Request entity too large: "), "{said}");
+                ensure!(said.contains("etcdserver: request is too large"), "{said}");
+                Ok(())
+            }
+            other => anyhow::bail!("{:?}", other.map(|made| made.name_any())),
+        };
+        let large = config_map("cm", &"x".repeat(1_040_000))?;
+        too_large(maps.create(&params, &large).await)?;
+        let made = maps.create(&params, &config_map("cm", "1")?).await?;
+        too_large(maps.replace("cm", &params, &large).await)?;
+        let applied = Patch::Apply(&large);
+        let manager = PatchParams::apply("test");
+        too_large(maps.patch("cm", &manager.force(), &applied).await)?;
+        let found = maps.get("cm").await?;
+        ensure!(found.resource_version() == made.resource_version());
+        let live = http::Request::get("/livez").body(Vec::new())?;
+        ensure!(one.client().request_text(live).await? == "ok");
         Ok(())
     });
 }

@@ -178,6 +178,11 @@ pub(crate) fn store_error(error: StoreError) -> ApiError {
         }
         // No hint to ask again: a client that obeys it would be told that its own object exists already.
         StoreError::Undecided { .. } => ApiError::timeout(format!("storage: {error}"), 0),
+        // kube-apiserver passes etcd's words on with the code 500, as if it were at fault (kubernetes issue 112152).
+        // The words are kept: clients look for them.
+        StoreError::Oversized { why } => ApiError::too_large(format!(
+            "{why}; etcd's --max-request-bytes, 1.5 MiB unless set, is the limit of an object with its managed fields"
+        )),
         other => ApiError::internal(format!("storage: {other}")),
     }
 }

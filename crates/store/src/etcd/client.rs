@@ -5,7 +5,7 @@
 //!      ─► unary ─► answer
 //!               └► failure ─► certainly not done: again, until the deadline      Unavailable
 //!                             maybe done: a read again, a write not              Undecided
-//!                             etcd says no: said                                 Refused, Full, TooLarge
+//!                             etcd says no: said                                 Refused, Full, Oversized
 //! ```
 //! Invariant: a write is sent at most once to a server that can have done it.
 
@@ -170,7 +170,7 @@ impl Client {
         if let Err(failure) = &outcome
             && !matches!(
                 judge(failure),
-                StoreError::Refused { .. } | StoreError::Full
+                StoreError::Refused { .. } | StoreError::Oversized { .. } | StoreError::Full
             )
         {
             self.give_up(number).await;
@@ -191,6 +191,10 @@ pub(super) fn judge(failure: &Failure) -> StoreError {
     // etcd's errors are texts (`api/v3rpc/rpctypes/error.go`); the statuses alone do not tell them apart.
     if message.contains("database space exceeded") {
         return StoreError::Full;
+    }
+    // Beyond `--max-request-bytes`; beyond half a MiB more, gRPC refuses before etcd has read it.
+    if message.contains("request is too large") || message.contains("message larger than max") {
+        return StoreError::Oversized { why };
     }
     // Said before anything was proposed to the other members.
     if message.contains("etcdserver: no leader") || message.contains("too many requests") {
@@ -229,6 +233,11 @@ mod tests {
             (
                 status(8, "etcdserver: mvcc: database space exceeded"),
                 "Full",
+            ),
+            (status(3, "etcdserver: request is too large"), "Oversized"),
+            (
+                status(8, "grpc: received message larger than max (3 vs. 2)"),
+                "Oversized",
             ),
             (status(7, "etcdserver: permission denied"), "Refused"),
             (status(16, "etcdserver: invalid auth token"), "Refused"),

@@ -15,7 +15,7 @@
 //! The mirror goes on from where it was. It never answers for etcd.
 //!
 //! Needs etcd 3.4 or newer. Its `--max-request-bytes` (1.5 MiB) is a smaller bound of a value than ours, and is said by
-//! [`StoreError::Refused`].
+//! [`StoreError::Oversized`].
 
 mod client;
 mod commit;

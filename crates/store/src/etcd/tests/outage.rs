@@ -202,7 +202,7 @@ async fn what_etcd_does_not_take_is_said_in_its_words() {
     let store = EtcdStore::open(options(&server)).await.unwrap();
     for size in [20_000, 2_000_000] {
         let refused = store.commit(Write::put("/k", vec![b'x'; size])).await;
-        let Err(StoreError::Refused { why }) = refused else {
+        let Err(StoreError::Oversized { why }) = refused else {
             panic!("{refused:?}")
         };
         assert!(
