@@ -189,13 +189,7 @@ impl Platform {
                 && line.ends_with(" ms"),
             "the ready line is not as documented: {line:?}"
         );
-        let config = Kubeconfig::read_from(kubeconfig.unwrap_or_default())
-            .context("reading the kubeconfig")?;
-        let mut config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
-            .await
-            .context("understanding the kubeconfig")?;
-        // Consoles are silent for as long as their guest is.
-        config.read_timeout = None;
+        let config = read_config(kubeconfig.unwrap_or_default().as_ref()).await?;
         self.client = Client::try_from(config).context("making a client")?;
         self.ready_line = line;
         Ok(())
@@ -287,6 +281,17 @@ impl Platform {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Another client, which shows each answer as it comes: kube's own sends every request again that was answered
+    /// with 429, 503 or 504, also one that was done.
+    ///
+    /// # Errors
+    /// When the kubeconfig cannot be read.
+    pub async fn client_without_retries(&self) -> Result<Client> {
+        let mut config = read_config(&self.root.join("kc")).await?;
+        config.default_retry = false;
+        Client::try_from(config).context("making a client")
     }
 
     /// The line that it printed when it was ready.
@@ -405,6 +410,16 @@ impl Drop for Platform {
         }
         remains::remove(&self.root);
     }
+}
+
+async fn read_config(kubeconfig: &Path) -> Result<Config> {
+    let file = Kubeconfig::read_from(kubeconfig).context("reading the kubeconfig")?;
+    let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .context("understanding the kubeconfig")?;
+    // Consoles are silent for as long as their guest is.
+    config.read_timeout = None;
+    Ok(config)
 }
 
 /// Mounts a file system in memory; it is unmounted with the rest of the platform.

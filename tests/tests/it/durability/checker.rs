@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The model is a few registers, each absent or holding a number that is written once; a list reads all at one instant.
-//! A compare-and-swap names the number that it expects, as a resourceVersion does.
+//! A compare-and-swap names the number that it expects, as a resourceVersion does; an overwrite needs something there.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -36,6 +36,12 @@ pub(super) enum Act {
         to: Content,
         done: bool,
     },
+    /// Puts `to` in place of whatever is there. `done` is false if the server said that nothing is there.
+    Overwrite {
+        key: usize,
+        to: u32,
+        done: bool,
+    },
 }
 
 impl Act {
@@ -55,6 +61,13 @@ impl Act {
                     after[*key] = *to;
                 }
                 ((registers[*key] == *from) == *done).then_some(after)
+            }
+            Self::Overwrite { key, to, done } => {
+                let mut after = registers.to_vec();
+                if *done {
+                    after[*key] = Some(*to);
+                }
+                (registers[*key].is_some() == *done).then_some(after)
             }
         }
     }
@@ -244,6 +257,23 @@ mod tests {
             at(2, 3, swap(Some(1), Some(2), false)),
         ];
         assert!(violated(history, 1));
+    }
+
+    #[test]
+    fn a_lost_overwrite_is_found() {
+        let overwrite = |to, done| Act::Overwrite { key: 0, to, done };
+        let history = |found| {
+            vec![
+                at(0, 1, swap(None, Some(1), true)),
+                at(2, 3, overwrite(2, true)),
+                at(4, 5, get(found)),
+            ]
+        };
+        assert!(check(history(Some(2)), 1).is_ok());
+        assert!(violated(history(Some(1)), 1));
+        let of_nothing = |done| vec![at(0, 1, overwrite(1, done))];
+        assert!(check(of_nothing(false), 1).is_ok());
+        assert!(violated(of_nothing(true), 1));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use http::Method;
 use kube::Client;
 use rand::rngs::StdRng;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use testkit::{Options, Platform, eventually, run};
 use tokio::task::JoinHandle;
 
-use super::keys::Key;
+use super::keys::{Key, Written};
 use super::watchers::{END, Watcher};
 use super::{CONFIG_MAPS, ask, setting, version};
 
@@ -35,15 +35,16 @@ async fn write_on(
 ) -> Result<Vec<Key>> {
     loop {
         let chosen = random.random_range(0..keys.len());
-        if !keys[chosen].write(&client, &mut random).await? {
-            return Ok(keys);
-        }
-        count.fetch_add(1, Ordering::Relaxed);
+        match keys[chosen].write(&client, &mut random).await? {
+            Written::Acknowledged => count.fetch_add(1, Ordering::Relaxed),
+            Written::Lost => return Ok(keys),
+            Written::Refused(code, why) => bail!("{code}: {why}"),
+        };
     }
 }
 
 /// Compares all keys with what is there; gives the list's version.
-async fn settle(client: &Client, keys: &mut [Key]) -> Result<u64> {
+pub(super) async fn settle(client: &Client, keys: &mut [Key]) -> Result<u64> {
     let list = ask(
         client,
         Method::GET,
@@ -77,7 +78,7 @@ fn follow(watchers: Vec<Watcher>, client: &Client) -> Vec<JoinHandle<Result<Watc
         .collect()
 }
 
-async fn all<T>(tasks: Vec<JoinHandle<Result<T>>>) -> Result<Vec<T>> {
+pub(super) async fn all<T>(tasks: Vec<JoinHandle<Result<T>>>) -> Result<Vec<T>> {
     let mut done = Vec::new();
     for task in tasks {
         done.push(task.await.context("a task panicked")??);
@@ -153,6 +154,19 @@ async fn crash_loop(p: &mut Platform, rounds: u64, seed: u64) -> Result<()> {
     for watcher in all(watching).await? {
         events += watcher.check(&keys)?;
     }
+    let landed = landed(&keys)?;
+    ensure!(
+        events == landed * WATCHERS,
+        "events of keys that nobody wrote"
+    );
+    println!(
+        "{rounds} rounds, {landed} writes landed, {events} events seen by {WATCHERS} watchers"
+    );
+    Ok(())
+}
+
+/// How many writes landed; no two of them with one version.
+pub(super) fn landed(keys: &[Key]) -> Result<usize> {
     let landed = keys.iter().flat_map(|k| &k.landed);
     let versions: Vec<u64> = landed.clone().filter_map(|l| l.version).collect();
     let distinct: BTreeSet<u64> = versions.iter().copied().collect();
@@ -160,15 +174,7 @@ async fn crash_loop(p: &mut Platform, rounds: u64, seed: u64) -> Result<()> {
         distinct.len() == versions.len(),
         "a resourceVersion was given twice"
     );
-    ensure!(
-        events == landed.clone().count() * WATCHERS,
-        "events of keys that nobody wrote"
-    );
-    println!(
-        "{rounds} rounds, {} writes landed, {events} events seen by {WATCHERS} watchers",
-        landed.count()
-    );
-    Ok(())
+    Ok(landed.count())
 }
 
 #[test]

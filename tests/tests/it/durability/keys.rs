@@ -1,8 +1,9 @@
 //! Keys with one writer each, and what is known of them.
 //!
 //! ```text
-//! write ─ acknowledged ─► landed, with its resourceVersion
-//!       └ no answer ────► in doubt ─ looked at after the restart ─► landed, or never was
+//! write ─ acknowledged ───────► landed, with its resourceVersion
+//!       ├ no answer, or a 504 ─► in doubt ─ looked at later ─► landed, or never was
+//!       └ another refusal ─────► never was
 //! ```
 //!
 //! A value is a number and a text that follows from it, in three fields: half a write would show.
@@ -33,6 +34,16 @@ pub(super) enum Change {
 pub(super) struct Landed {
     pub(super) change: Change,
     pub(super) version: Option<u64>,
+}
+
+/// How a write ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Written {
+    Acknowledged,
+    /// Nobody answered.
+    Lost,
+    /// With the code and what was said.
+    Refused(u16, String),
 }
 
 /// See the module.
@@ -90,6 +101,11 @@ impl Key {
         }
     }
 
+    /// Whether nobody knows yet what became of the last write.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.doubt.is_some()
+    }
+
     /// Compares what is there with what must be, and settles a doubt.
     pub(super) fn settle(&mut self, found: Option<&Value>) -> Result<()> {
         let there = match found {
@@ -123,8 +139,8 @@ impl Key {
         Ok(())
     }
 
-    /// Writes once, in a way that `random` chooses. Says whether an answer came.
-    pub(super) async fn write(&mut self, client: &Client, random: &mut StdRng) -> Result<bool> {
+    /// Writes once, in a way that `random` chooses.
+    pub(super) async fn write(&mut self, client: &Client, random: &mut StdRng) -> Result<Written> {
         let name = self.name.clone();
         let path = format!("{CONFIG_MAPS}/{name}");
         self.last += 1;
@@ -173,12 +189,16 @@ impl Key {
                     Change::Delete => None,
                 };
                 self.landed.push(Landed { change, version });
-                Ok(true)
+                Ok(Written::Acknowledged)
             }
-            Answer::Refused(code, why) => bail!("{shown}: {code}: {why}"),
+            Answer::Refused(code, why) => {
+                // The gateway time-out: the server itself does not know what its database did.
+                self.doubt = (code == 504).then_some(change);
+                Ok(Written::Refused(code, format!("{shown}: {why}")))
+            }
             Answer::Lost => {
                 self.doubt = Some(change);
-                Ok(false)
+                Ok(Written::Lost)
             }
         }
     }

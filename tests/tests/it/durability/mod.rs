@@ -6,6 +6,7 @@ mod backup_page;
 mod checker;
 mod crash_loop;
 mod disk_full;
+mod etcd_kills;
 mod keys;
 mod linearizable;
 mod watchers;
