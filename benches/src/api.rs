@@ -21,8 +21,8 @@ use crate::stats::{Summary, summary};
 
 /// The number of clients that the budgets are for, and others for the curve.
 const CLIENTS: [usize; 5] = [1, 4, 16, 32, 128];
-const REFERENCE_CLIENTS: usize = 32;
-const DURATION: Duration = Duration::from_secs(3);
+pub(crate) const REFERENCE_CLIENTS: usize = 32;
+pub(crate) const DURATION: Duration = Duration::from_secs(3);
 /// Of the points of the curve that no budget is for.
 const SHORT: Duration = Duration::from_secs(1);
 const APPENDS: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ const DURABLE: &str = "bare appends with fdatasync";
 const ETCD: &str = "etcd, bare puts, 32 clients";
 const DATA: usize = 200;
 /// What such an object takes in the store.
-const STORED: usize = 700;
+pub(crate) const STORED: usize = 700;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Verb {

@@ -21,7 +21,7 @@ const READY: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A running etcd with a data directory of its own. Dropped, it is gone.
-struct Etcd {
+pub(crate) struct Etcd {
     child: Child,
     port: u16,
 }
@@ -36,6 +36,104 @@ impl Drop for Etcd {
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("finding a free port")?;
     Ok(listener.local_addr().context("finding a free port")?.port())
+}
+
+/// How many calls etcd has answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Calls {
+    pub(crate) txn: f64,
+    pub(crate) range: f64,
+}
+
+impl Calls {
+    /// Reads etcd's metrics, in the text format of Prometheus.
+    fn parse(text: &str) -> Self {
+        let of = |method: &str| {
+            let method = format!("grpc_method=\"{method}\"");
+            text.lines()
+                .filter(|l| l.starts_with("grpc_server_started_total{") && l.contains(&method))
+                .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
+                .sum()
+        };
+        Self {
+            txn: of("Txn"),
+            range: of("Range"),
+        }
+    }
+
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            txn: self.txn - before.txn,
+            range: self.range - before.range,
+        }
+    }
+}
+
+impl Etcd {
+    /// Starts one and waits until it answers.
+    pub(crate) async fn start(dir: &Path) -> Result<Self> {
+        start(dir).await
+    }
+
+    /// Its URL for clients.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has answered so far.
+    pub(crate) async fn calls(&self) -> Result<Calls> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))
+            .await
+            .context("connecting to etcd's metrics")?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .context("beginning HTTP with etcd")?;
+        tokio::spawn(connection);
+        let request = Request::get("/metrics")
+            .header("host", "etcd")
+            .body(Full::new(Bytes::new()))
+            .context("making a request of etcd")?;
+        let answer = sender.send_request(request).await;
+        let answer = answer.context("asking for etcd's metrics")?;
+        let body = answer.into_body().collect().await;
+        let body = body.context("reading etcd's metrics")?.to_bytes();
+        Ok(Calls::parse(&String::from_utf8_lossy(&body)))
+    }
+
+    /// Puts a second of so many clients, each with a connection of its own, of values with so many bytes; keys are of
+    /// this `round`.
+    pub(crate) async fn puts_per_second(
+        &self,
+        round: &str,
+        clients: usize,
+        bytes: usize,
+        duration: Duration,
+    ) -> Result<f64> {
+        let mut connections = Vec::new();
+        for _ in 0..clients {
+            connections.push(connect(self.port).await?);
+        }
+        let value = vec![b'v'; bytes];
+        let begun = Instant::now();
+        let all = connections
+            .into_iter()
+            .enumerate()
+            .map(async |(n, mut connection)| {
+                let mut count = 0_u32;
+                while begun.elapsed() < duration {
+                    let key = format!("/bench/{round}/c{n}-{count}");
+                    put(&mut connection, &key, &value).await?;
+                    count += 1;
+                }
+                anyhow::Ok(count)
+            });
+        let total: u32 = try_join_all(all).await?.into_iter().sum();
+        Ok(f64::from(total) / begun.elapsed().as_secs_f64())
+    }
 }
 
 async fn start(dir: &Path) -> Result<Etcd> {
@@ -131,7 +229,7 @@ async fn put(connection: &mut SendRequest<Full<Bytes>>, key: &str, value: &[u8])
     Ok(())
 }
 
-/// Puts a second of so many clients, each with a connection of its own, of values with so many bytes.
+/// Puts a second into an etcd of its own.
 pub(crate) async fn puts_per_second(
     dir: &Path,
     clients: usize,
@@ -140,30 +238,28 @@ pub(crate) async fn puts_per_second(
 ) -> Result<f64> {
     let dir = tempfile::tempdir_in(dir).context("making a directory for etcd")?;
     let etcd = start(dir.path()).await?;
-    let mut connections = Vec::new();
-    for _ in 0..clients {
-        connections.push(connect(etcd.port).await?);
-    }
-    let value = vec![b'v'; bytes];
-    let begun = Instant::now();
-    let all = connections
-        .into_iter()
-        .enumerate()
-        .map(async |(n, mut connection)| {
-            let mut count = 0_u32;
-            while begun.elapsed() < duration {
-                put(&mut connection, &format!("/bench/c{n}-{count}"), &value).await?;
-                count += 1;
-            }
-            anyhow::Ok(count)
-        });
-    let total: u32 = try_join_all(all).await?.into_iter().sum();
-    Ok(f64::from(total) / begun.elapsed().as_secs_f64())
+    etcd.puts_per_second("alone", clients, bytes, duration)
+        .await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_are_counted_by_method() {
+        let text = "# HELP x\n\
+            grpc_server_started_total{grpc_method=\"Range\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 7\n\
+            grpc_server_started_total{grpc_method=\"RangeStream\",grpc_service=\"x\",grpc_type=\"unary\"} 100\n\
+            grpc_server_started_total{grpc_method=\"Txn\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 1e+03\n";
+        let calls = Calls::parse(text);
+        let expected = Calls {
+            txn: 1000.0,
+            range: 7.0,
+        };
+        assert_eq!(calls, expected);
+        assert_eq!(calls.since(&expected), Calls::default());
+    }
 
     #[test]
     fn fields_are_those_of_protobuf() {

@@ -1,7 +1,7 @@
 //! `make bench`: what Ferrovirt costs, always beside a reference that was measured in the same run.
 //!
 //! ```text
-//!  main ─► ready ─► vms ─► api ─► watch ─► scale ─► report ─► a table, target/bench/<section>.json, plots
+//!  main ─► ready ─► vms ─► api ─► etcd ─► watch ─► scale ─► report ─► a table, target/bench/<section>.json, plots
 //!            │       │      │
 //!  reference: bare QEMU     appends made durable with fdatasync, etcd's puts
 //! ```
@@ -16,6 +16,7 @@ mod client;
 mod durable;
 mod etcd;
 mod objects;
+mod over_etcd;
 mod plot;
 mod proc;
 mod ready;
@@ -34,13 +35,13 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::report::{Machine, Report};
 
-const USAGE: &str = "usage: ferrovirt-bench [--out DIR] [ready|vms|api|watch|scale]...
+const USAGE: &str = "usage: ferrovirt-bench [--out DIR] [ready|vms|api|etcd|watch|scale]...
 Measures all sections if none is named. Needs root, as `ferrovirt up` does.
 FERROVIRT_BIN names another binary than the one beside this executable.";
 /// What testkit takes the binary under test from.
 const BINARY: &str = "FERROVIRT_BIN";
 
-const SECTIONS: [&str; 5] = ["ready", "vms", "api", "watch", "scale"];
+const SECTIONS: [&str; 6] = ["ready", "vms", "api", "etcd", "watch", "scale"];
 
 struct Arguments {
     out: PathBuf,
@@ -99,6 +100,7 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path) -> Result<()> 
             "ready" => ready::measure(binary).await,
             "vms" => Box::pin(vms::measure()).await,
             "api" => Box::pin(api::measure()).await,
+            "etcd" => Box::pin(over_etcd::measure()).await,
             "watch" => Box::pin(watch::measure()).await,
             _ => Box::pin(scale::measure()).await,
         };
