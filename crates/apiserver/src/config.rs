@@ -11,6 +11,7 @@ use store::Store;
 use crate::audit::{AuditLog, AuditPolicy};
 use crate::front_proxy::FrontProxy;
 use crate::oidc::Issuer;
+use crate::replicas::Replica;
 use crate::strategy::StrategyRegistration;
 use crate::subresource::SubresourceRegistration;
 
@@ -49,6 +50,8 @@ pub struct Config {
     pub store: Arc<dyn Store>,
     /// Whether other servers have the same store; see `registry/claims.rs`.
     pub shared_store: bool,
+    /// Which of them this one is; none checks nothing. See `replicas`.
+    pub replica: Option<Replica>,
     /// Signs and verifies service-account tokens.
     pub service_account_keys: Arc<ServiceAccountKeys>,
     /// Tokens from a file, see [`parse_token_file`].
@@ -95,6 +98,7 @@ impl Config {
         Config {
             store,
             shared_store: false,
+            replica: None,
             service_account_keys,
             static_tokens: Vec::new(),
             oidc_issuers: Vec::new(),

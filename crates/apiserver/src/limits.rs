@@ -75,6 +75,12 @@ pub(crate) const CLAIMS: usize = 1000;
 /// How long a claim counts that nobody removes, in seconds: longer than a write with all its webhooks takes, and
 /// than clocks of replicas differ.
 pub(crate) const CLAIM_LIFE: i64 = 300;
+/// How often a server over a shared store shows that it lives; see `replicas`.
+pub(crate) const REPLICA_BEAT: Duration = Duration::from_secs(10);
+/// A server that has not shown it for so long is dead: as long as a node's Lease holds.
+pub(crate) const REPLICA_LAPSE: Duration = Duration::from_secs(40);
+/// After so long nobody needs to know any more that there was such a server.
+pub(crate) const REPLICA_FORGOTTEN: Duration = Duration::from_secs(3600);
 /// How long a request that would be refused waits for what another replica has written to be taken up.
 pub(crate) const LEARN_WAIT: Duration = Duration::from_secs(2);
 /// How long a list or watch may wait for a revision that the store does not have yet.

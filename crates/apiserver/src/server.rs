@@ -33,6 +33,8 @@ use crate::observed_store::ObservedStore;
 use crate::policies::Policies;
 use crate::registry::codec::LoadError;
 use crate::registry::{Reader, Registry, Strategies};
+use crate::replicas::{JoinError, Roll};
+use crate::sealing::Rules;
 use crate::subresource::{Response, SubresourceRegistration};
 use crate::tls_client::Identity;
 use crate::{bootstrap, crd, strategies};
@@ -68,6 +70,15 @@ pub enum StartError {
     Config(String),
 }
 
+impl From<JoinError> for StartError {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Store(error) => StartError::Store(error),
+            JoinError::Refused(_) => StartError::Config(error.to_string()),
+        }
+    }
+}
+
 impl From<LoadError> for StartError {
     fn from(error: LoadError) -> Self {
         match error {
@@ -98,6 +109,7 @@ pub(crate) struct Inner {
     pub health: Health,
     pub audit: Option<Arc<Audit>>,
     ending: AtomicBool,
+    roll: Option<Arc<Roll>>,
     pub stop: CancellationToken,
 }
 
@@ -139,10 +151,28 @@ impl ApiServer {
             sealing: crate::sealing::Sealing::default(),
         });
         let stop = CancellationToken::new();
-        if let Some(encryption) = config.encryption {
-            crate::sealing::start(&registry, encryption, stop.clone())
-                .await
-                .map_err(StartError::Config)?;
+        let encryption = config.encryption.map(|encryption| {
+            let loaded = crate::sealing::load(&encryption.file);
+            loaded.map(|loaded| (encryption, loaded))
+        });
+        let encryption = encryption.transpose().map_err(StartError::Config)?;
+        let roll = match config.replica {
+            Some(replica) => {
+                let none = Rules::default();
+                let rules = encryption
+                    .as_ref()
+                    .map_or(&none, |(_, loaded)| &loaded.rules);
+                Some(Roll::join(Arc::clone(&registry.store), replica, rules).await?)
+            }
+            None => None,
+        };
+        if let Some((encryption, loaded)) = encryption {
+            let (roll, stop) = (roll.clone(), stop.clone());
+            crate::sealing::start(&registry, encryption, loaded, roll, stop);
+        }
+        if let Some(roll) = roll.clone() {
+            let (registry, stop) = (Arc::clone(&registry), stop.clone());
+            tokio::spawn(async move { roll.keep(|| registry.sealing.rules(), stop).await });
         }
         if config.bootstrap {
             bootstrap::run(&registry).await?;
@@ -218,6 +248,7 @@ impl ApiServer {
                 .audit
                 .map(|(policy, log)| Arc::new(Audit::new(policy, log))),
             ending: AtomicBool::new(false),
+            roll,
             stop,
         };
         Ok(ApiServer {
@@ -243,6 +274,15 @@ impl ApiServer {
     /// Tells `/readyz` that this server is about to end, so that no new clients are sent to it.
     pub fn prepare_to_stop(&self) {
         self.inner.ending.store(true, Relaxed);
+    }
+
+    /// Comes back with the reason when this server must not go on: another one over the same store has taken its place
+    /// while it could not be heard of.
+    pub async fn displaced(&self) -> String {
+        match &self.inner.roll {
+            Some(roll) => roll.displaced().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Ends watches and background tasks. Requests that still come are answered as long as the store lives.

@@ -9,11 +9,15 @@
 //! directory (`--pki-dir`), as with other Kubernetes distributions. What is public of the keys is in the store, written
 //! once by the first replica, so that one with other keys refuses to start instead of handing out certificates and
 //! tokens that the others do not accept.
+//!
+//! Each tells the others its node's name and how it seals values at rest, and refuses to run beside one that it does
+//! not fit to (`replicas` in the API server). It is known by a file in its data directory.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use apiserver::Replica;
 use pki::{Authority, ServiceAccountKeys};
 use serde_json::json;
 use store::etcd::{EtcdStore, Tls};
@@ -21,6 +25,7 @@ use store::log::LogStore;
 use store::{Store, StoreError, Write};
 
 use crate::data_dir::DataDir;
+use crate::instance::Instance;
 
 /// Where the public parts of the keys are in the store; no kind has keys like this.
 const KEYS: &str = "/~control-plane/keys";
@@ -67,7 +72,7 @@ pub(crate) struct ControlPlaneOptions {
     /// Its key, PEM.
     #[arg(long, value_name = "FILE", requires = "etcd_certfile")]
     etcd_keyfile: Option<PathBuf>,
-    /// Where in etcd; the same for all replicas.
+    /// Where in etcd; the same for all replicas. What else they must have alike is checked when they start.
     #[arg(long, value_name = "PATH", default_value = "/ferrovirt")]
     etcd_prefix: String,
     /// Directory of the CA and of the service-account key; `pki` in the data directory if not given. All replicas need
@@ -101,6 +106,25 @@ impl ControlPlaneOptions {
         match &self.pki_dir {
             Some(_) => format!("{name}-{node}"),
             None => name.to_owned(),
+        }
+    }
+
+    /// Which of several this is; nobody asks one that is alone.
+    pub(crate) fn instance(&self, data: &DataDir) -> anyhow::Result<Option<Instance>> {
+        let take = || Instance::take(&data.instance());
+        self.is_shared().then(take).transpose()
+    }
+
+    /// What the others are told of it.
+    pub(crate) fn replica(&self, instance: &Instance, node: &str) -> Replica {
+        Replica {
+            instance: instance.id().to_owned(),
+            node: node.to_owned(),
+            runs_node: !self.api_only,
+            host: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
         }
     }
 

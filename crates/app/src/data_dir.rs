@@ -8,6 +8,7 @@
 //! | `volumes/` | 0711 | one directory per volume |
 //! | `components/` | 0700 | logs of the components of this process |
 //! | `admin.kubeconfig` | 0600 | the administrator's |
+//! | `instance` | 0600 | with others over one etcd: which of them this is |
 //!
 //! 0711: a workload may pass through to what is its own, and cannot list the rest.
 
@@ -92,6 +93,10 @@ impl DataDir {
 
     pub(crate) fn volumes(&self) -> PathBuf {
         self.0.join("volumes")
+    }
+
+    pub(crate) fn instance(&self) -> PathBuf {
+        self.0.join("instance")
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {

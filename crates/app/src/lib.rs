@@ -21,6 +21,7 @@ mod backup;
 mod components;
 mod control_plane;
 mod data_dir;
+mod instance;
 mod kubeconfig;
 mod leading;
 mod oidc_options;

@@ -146,6 +146,7 @@ async fn up(options: UpOptions, logs: ComponentLogs, started: Instant) -> anyhow
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let data = DataDir::prepare(&options.data_dir)?;
     let node = node_name(options.node_name.as_deref())?;
+    let instance = together.instance(&data)?;
     let Opened {
         store: opened,
         own,
@@ -160,6 +161,7 @@ async fn up(options: UpOptions, logs: ComponentLogs, started: Instant) -> anyhow
     let late_client = subresources::LateClient::default();
     let mut config = Config::new(opened, Arc::new(keys));
     config.shared_store = together.is_shared();
+    config.replica = instance.as_ref().map(|of| together.replica(of, &node));
     config.strategies = admission::strategies();
     config.subresources = subresources::all(data.path().to_owned(), &late_client);
     options.aggregation.apply(&mut config, &authority, &pki)?;
@@ -231,12 +233,14 @@ async fn up(options: UpOptions, logs: ComponentLogs, started: Instant) -> anyhow
     info!(node, data_dir = %data.path().display(), "the platform is up");
 
     let mut serving = serving;
+    let mut outcome = Ok(());
     tokio::select! {
         _ = terminate.recv() => info!("SIGTERM: stopping; guests go on running"),
         _ = interrupt.recv() => info!("SIGINT: stopping; guests go on running"),
         ended = &mut serving => {
             ended.context("the API server's listener panicked")?.context("accepting connections")?;
         }
+        why = server.displaced() => outcome = Err(anyhow::anyhow!(why)),
     }
     server.prepare_to_stop();
     controllers.cancel();
@@ -254,7 +258,7 @@ async fn up(options: UpOptions, logs: ComponentLogs, started: Instant) -> anyhow
     {
         warn!("the last events of the audit log are not written");
     }
-    Ok(())
+    outcome
 }
 
 fn node_name(given: Option<&str>) -> anyhow::Result<String> {

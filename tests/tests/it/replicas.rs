@@ -5,6 +5,8 @@
 #[allow(dead_code, reason = "what the store's own tests need beyond this")]
 mod server;
 
+mod agreement;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

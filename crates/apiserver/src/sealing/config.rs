@@ -120,7 +120,7 @@ pub(crate) fn parse(text: &str) -> Result<Rules, String> {
     Ok(Rules(rules))
 }
 
-fn pattern(name: &str) -> Result<Pattern, &'static str> {
+pub(super) fn pattern(name: &str) -> Result<Pattern, &'static str> {
     let (resource, group) = name.split_once('.').unwrap_or((name, ""));
     let group_key = if group.is_empty() { "core" } else { group };
     match (resource, group) {

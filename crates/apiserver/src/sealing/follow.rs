@@ -2,7 +2,7 @@
 //!
 //! Rotation needs no restart: put the new key behind the old one (on every server), then before it, wait until
 //! everything was written anew (the log says so), then take the old key out. Old forms stay in the history of
-//! the store until it is compacted.
+//! the store until it is compacted. Servers over one store hold one another to that order ([`crate::replicas`]).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,10 +11,11 @@ use std::time::Duration;
 use store::{Entry, ListRequest, StoreError, Write};
 use tokio_util::sync::CancellationToken;
 
-use super::{SealingError, config};
+use super::{Rules, SealingError, config};
 use crate::config::Encryption;
 use crate::limits;
 use crate::registry::Registry;
+use crate::replicas::Roll;
 
 /// Pause before objects that could not be written are tried again.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -28,23 +29,40 @@ fn read(file: &Path) -> Result<String, String> {
     std::fs::read_to_string(file).map_err(|e| e.to_string())
 }
 
-/// Takes the file up before it returns, and follows its changes until `stop`.
+/// A file that was read.
+pub(crate) struct Loaded {
+    text: String,
+    pub rules: Rules,
+}
+
+/// Reads the file at the start.
 ///
 /// # Errors
-/// When the file cannot be used now. Later, a file that cannot be used leaves the rules as they were.
-pub(crate) async fn start(
+/// When it cannot be used.
+pub(crate) fn load(file: &Path) -> Result<Loaded, String> {
+    let said = |why: String| format!("the encryption configuration {}: {why}", file.display());
+    let text = read(file).map_err(said)?;
+    let rules = config::parse(&text).map_err(said)?;
+    Ok(Loaded { text, rules })
+}
+
+/// Takes what was loaded up before it returns, and follows the file's changes until `stop`: one that cannot be used,
+/// or that other servers over the same store do not go along with, leaves the rules as they were.
+pub(crate) fn start(
     registry: &Arc<Registry>,
     Encryption { file, every }: Encryption,
+    Loaded { mut text, rules }: Loaded,
+    roll: Option<Arc<Roll>>,
     stop: CancellationToken,
-) -> Result<(), String> {
-    let said = |why: String| format!("the encryption configuration {}: {why}", file.display());
-    let mut text = read(&file).map_err(said)?;
-    registry.sealing.set(config::parse(&text).map_err(said)?);
+) {
+    registry.sealing.set(rules);
     let registry = Arc::clone(registry);
     tokio::spawn(async move {
         let follow = async {
             let mut due = Some(tokio::time::Instant::now());
             let mut refused = String::new();
+            // What others have said of the file as it is now: they may come to have it too.
+            let mut objection = String::new();
             loop {
                 if due.is_some_and(|at| at <= tokio::time::Instant::now()) {
                     due = match renew_all(&registry).await {
@@ -65,7 +83,19 @@ pub(crate) async fn start(
                         continue;
                     }
                 };
-                match config::parse(&fresh) {
+                let rules = config::parse(&fresh);
+                if let (Ok(rules), Some(roll)) = (&rules, &roll)
+                    && let Err(e) = roll.change(rules).await
+                {
+                    let said = e.to_string();
+                    if said != objection {
+                        tracing::error!(file = %file.display(), error = said, "the changed encryption configuration is not taken up yet");
+                        objection = said;
+                    }
+                    continue;
+                }
+                objection.clear();
+                match rules {
                     Ok(rules) => {
                         registry.sealing.set(rules);
                         tracing::info!(file = %file.display(), "a changed encryption configuration is in force");
@@ -84,7 +114,6 @@ pub(crate) async fn start(
             () = stop.cancelled() => {}
         }
     });
-    Ok(())
 }
 
 /// What a pass did.

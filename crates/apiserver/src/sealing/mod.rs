@@ -13,6 +13,7 @@
 //! * A value that no provider of its resource wrote is never served: an error, not garbage, and no plain text
 //!   where the rules do not list `identity`.
 
+mod agreement;
 mod config;
 mod follow;
 
@@ -23,7 +24,8 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use pki::{NotAuthentic, PkiError, SealingKey};
 
-pub(crate) use follow::start;
+pub(crate) use agreement::Summary;
+pub(crate) use follow::{load, start};
 
 /// How every sealed value begins.
 const SEALED: &[u8] = b"k8s:enc:";
@@ -54,6 +56,11 @@ pub(crate) struct Sealing(ArcSwapOption<Rules>);
 impl Sealing {
     pub(crate) fn set(&self, rules: Rules) {
         self.0.store(Some(Arc::new(rules)));
+    }
+
+    /// The rules in force.
+    pub(crate) fn rules(&self) -> Arc<Rules> {
+        self.0.load_full().unwrap_or_default()
     }
 
     /// The plain form of what is stored at `place`.
@@ -171,14 +178,18 @@ fn named(stored: &[u8]) -> String {
 }
 
 /// What an `EncryptionConfiguration` says.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Rules(Vec<Rule>);
 
 impl Rules {
     /// The providers of the first rule that covers a storage key.
     fn of(&self, place: &str) -> Option<&[Provider]> {
         let mut parts = place.strip_prefix('/')?.splitn(3, '/');
-        let (group, resource) = (parts.next()?, parts.next()?);
+        self.of_group(parts.next()?, parts.next()?)
+    }
+
+    /// The providers of the first rule that covers a resource.
+    fn of_group(&self, group: &str, resource: &str) -> Option<&[Provider]> {
         let covers = |rule: &&Rule| rule.resources.iter().any(|p| p.covers(group, resource));
         self.0
             .iter()
@@ -220,6 +231,17 @@ impl Pattern {
         }
     }
 
+    /// As the file writes it.
+    fn name(&self) -> String {
+        match self {
+            Pattern::All => "*.*".to_owned(),
+            Pattern::Group(group) if group == "core" => "*.".to_owned(),
+            Pattern::Group(group) => format!("*.{group}"),
+            Pattern::Resource { group, resource } if group == "core" => resource.clone(),
+            Pattern::Resource { group, resource } => format!("{resource}.{group}"),
+        }
+    }
+
     fn prefix(&self) -> String {
         match self {
             Pattern::All => "/".to_owned(),
@@ -230,4 +252,4 @@ impl Pattern {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,12 +7,12 @@ use super::*;
 const PLACE: &str = "/core/secrets/default/s";
 const PLAIN: &[u8] = br#"{"data":{}}"#;
 
-fn key(name: &str, byte: u8) -> String {
+pub(crate) fn key(name: &str, byte: u8) -> String {
     let secret = STANDARD.encode([byte; 32]);
     format!("{{aesgcm: {{keys: [{{name: {name}, secret: {secret}}}]}}}}")
 }
 
-fn rules(resources: &str, providers: &str) -> Result<Rules, String> {
+pub(crate) fn rules(resources: &str, providers: &str) -> Result<Rules, String> {
     parse(&format!(
         "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [{resources}]\n  providers: [{providers}]\n"
     ))
