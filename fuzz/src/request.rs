@@ -69,6 +69,11 @@ fn world() -> &'static World {
 
 /// What is there to be read and changed.
 const OBJECTS: &[(&str, &str)] = &[
+    // Or else each Pod would wait for it.
+    (
+        "/api/v1/namespaces/default/serviceaccounts",
+        "{apiVersion: v1, kind: ServiceAccount, metadata: {name: default}}",
+    ),
     (
         "/api/v1/namespaces/default/configmaps",
         "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, labels: {app: web}}, data: {k: v}}",

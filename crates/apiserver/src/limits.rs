@@ -68,6 +68,11 @@ pub(crate) const UPDATE_ATTEMPTS: usize = 20;
 pub(crate) const STORE_PAGE: usize = 2000;
 /// Length of generated suffixes and attempts to find a free name.
 pub(crate) const GENERATE_ATTEMPTS: usize = 8;
+/// How long a Pod waits for the account `default` of its namespace: pauses from the first to the last, each twice the
+/// one before, 1.3 s in all (kube-apiserver: ten attempts in 0.9 to 1.8 s).
+pub(crate) const ACCOUNT_FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// See [`ACCOUNT_FIRST_PAUSE`].
+pub(crate) const ACCOUNT_LAST_PAUSE: Duration = Duration::from_millis(640);
 /// Attempts to add a claim to a ledger that other replicas write to as well.
 pub(crate) const CLAIM_ATTEMPTS: usize = 100;
 /// Claims in one ledger.

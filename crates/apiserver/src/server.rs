@@ -193,7 +193,6 @@ impl ApiServer {
         .await?;
         crate::registry::count_objects(Arc::clone(&registry), stop.clone());
         if config.bootstrap {
-            crate::admission::ensure_accounts(&registry).await;
             crate::apiservices::start(Arc::clone(&registry), stop.clone());
         }
         let authenticator = Authenticator::new(

@@ -14,7 +14,6 @@
 //! * Webhooks never see the objects that configure them: nobody can lock themselves out.
 
 mod limit_range;
-mod namespace_default;
 mod pod_security;
 pub(crate) mod quota;
 mod service_account;
@@ -26,7 +25,6 @@ use serde_json::Value;
 use crate::registry::Call;
 use crate::strategy::Operation;
 
-pub(crate) use namespace_default::ensure_accounts;
 pub(crate) use webhook::{ClientError, ConfigurationStrategy, Endpoint, Webhooks, client_config};
 
 /// Whether the call writes the object itself: `scale`, `binding` and the like are other objects upstream.
@@ -92,7 +90,6 @@ pub(crate) async fn validate_delete(call: &Call<'_>, object: &Value) -> Result<(
 
 /// What follows a creation.
 pub(crate) async fn created(call: &Call<'_>, object: &Value) {
-    namespace_default::created(call, object).await;
     quota::changed(call, object).await;
 }
 

@@ -1,12 +1,18 @@
 //! Pods run as a ServiceAccount that exists, and get its token.
+//!
+//! The account `default` is made by a controller, as in Kubernetes: whoever creates a namespace and, with the next
+//! request, a Pod may be quicker than it. So a Pod waits for that account, and for that one only.
 
 use apimachinery::name::generate_name;
 use apimachinery::status::ApiError;
 use rand::Rng as _;
 use serde_json::{Map, Value, json};
 
+use crate::limits;
 use crate::registry::Call;
 
+/// The account of Pods that name none.
+const DEFAULT: &str = "default";
 const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Letters of generated names, without those that make words.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -21,13 +27,9 @@ pub(super) async fn admit(call: &Call<'_>, pod: &mut Value) -> Result<(), ApiErr
         .pointer("/spec/serviceAccountName")
         .and_then(Value::as_str)
         .filter(|n| !n.is_empty())
-        .unwrap_or("default")
+        .unwrap_or(DEFAULT)
         .to_owned();
-    let account = call
-        .reader
-        .get("", "serviceaccounts", call.namespace, &name)
-        .await?;
-    let Some(account) = account else {
+    let Some(account) = account(call, &name).await? else {
         let pod_name = apimachinery::meta::name(pod).unwrap_or_default();
         let why = format!(
             "error looking up service account {}/{name}: serviceaccount \"{name}\" not found",
@@ -45,6 +47,22 @@ pub(super) async fn admit(call: &Call<'_>, pod: &mut Value) -> Result<(), ApiErr
         .collect();
     apply(pod, &account, &generate_name("kube-api-access-", &suffix));
     Ok(())
+}
+
+/// The account of that name in the call's namespace; `default` is waited for.
+async fn account(call: &Call<'_>, name: &str) -> Result<Option<Value>, ApiError> {
+    let mut pause = limits::ACCOUNT_FIRST_PAUSE;
+    loop {
+        let found = call
+            .reader
+            .get("", "serviceaccounts", call.namespace, name)
+            .await?;
+        if found.is_some() || name != DEFAULT || pause > limits::ACCOUNT_LAST_PAUSE {
+            return Ok(found);
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
 }
 
 /// Gives `pod` what `account` has: pull secrets, and a token volume called `volume` unless one refuses it.

@@ -7,6 +7,7 @@ use crate::harness::Server;
 #[tokio::test]
 async fn subresources_that_need_a_kubelet_say_why_they_are_refused() {
     let server = Server::start().await;
+    server.default_account().await;
     let pods = "/api/v1/namespaces/default/pods";
     let pod =
         |name: &str, spec: serde_json::Value| json!({"metadata": {"name": name}, "spec": spec});
@@ -78,4 +79,36 @@ async fn subresources_that_need_a_kubelet_say_why_they_are_refused() {
     let path = format!("{services}/https:s:443/proxy/");
     assert_eq!(server.get(&path).await.code, 501);
     assert_eq!(server.put(&path, &json!({})).await.code, 501);
+}
+
+#[tokio::test]
+async fn a_pod_waits_for_the_account_that_a_controller_makes() {
+    let server = Server::start().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = |account: &str| {
+        json!({"metadata": {"name": "p"}, "spec": {
+            "serviceAccountName": account, "containers": [{"name": "a", "image": "x"}],
+        }})
+    };
+    let missing = |name: &str| {
+        format!(
+            "pods \"p\" is forbidden: error looking up service account default/{name}: serviceaccount {name:?} not found"
+        )
+    };
+    // Nobody makes another one.
+    let refused = server.post(pods, &pod("other")).await.fails(403);
+    assert_eq!(refused, missing("other"));
+    let began = std::time::Instant::now();
+    let refused = server.post(pods, &pod("default")).await.fails(403);
+    assert_eq!(refused, missing("default"));
+    assert!(began.elapsed() >= std::time::Duration::from_millis(1200));
+    // The account comes second.
+    let account = json!({"metadata": {"name": "default"}});
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    let unnamed = pod("");
+    let (admitted, made) =
+        tokio::join!(server.post(pods, &unnamed), server.post(accounts, &account));
+    made.expect(201);
+    let pod = admitted.expect(201);
+    assert_eq!(pod["spec"]["serviceAccountName"], "default");
 }

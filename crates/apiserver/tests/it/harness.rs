@@ -86,6 +86,11 @@ impl Server {
         server
     }
 
+    /// Makes the account of Pods in the namespace `default`, as a controller would.
+    pub async fn default_account(&self) {
+        self.kubectl(&["create", "serviceaccount", "default"]).await;
+    }
+
     /// Closes the port and its connections; the server itself goes on.
     pub async fn go_deaf(&mut self) {
         self.shutdown.cancel();

@@ -398,6 +398,7 @@ async fn a_table_watch_shows_rows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_are_bound_evicted_and_end() {
     let server = Server::start().await;
+    server.default_account().await;
     server
         .kubectl(&["run", "p", "--image=example.com/x:1"])
         .await;
