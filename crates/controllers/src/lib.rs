@@ -19,8 +19,6 @@
 )]
 
 pub mod datavolume;
-mod note;
-mod owner;
 pub mod preflight;
 pub mod runtime;
 pub mod vm;

@@ -10,6 +10,8 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt};
 use tracing::debug;
 
+use crate::Note;
+
 /// Longest message of an Event (kube-apiserver's limit).
 const MESSAGE_LIMIT: usize = 1024;
 
@@ -37,6 +39,15 @@ impl Recorder {
     #[must_use]
     pub fn new(client: Client, component: &'static str) -> Self {
         Self { client, component }
+    }
+
+    /// Records what a decision says of `object`; see [`Recorder::publish`].
+    pub async fn tell<K>(&self, object: &K, note: &Note)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        self.publish(object, note.kind, note.reason, &note.message)
+            .await;
     }
 
     /// Records that `reason` happened to `object`.

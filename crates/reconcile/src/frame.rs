@@ -40,6 +40,17 @@ pub enum Next {
     After(Duration),
 }
 
+impl Next {
+    /// At that time, at once if it is past, and without one at the next change.
+    #[must_use]
+    pub fn at(time: Option<Timestamp>, now: Timestamp) -> Self {
+        time.map_or(Next::Change, |time| {
+            let wait = Duration::try_from(time.duration_since(now));
+            Next::After(wait.unwrap_or_default().max(Duration::from_millis(1)))
+        })
+    }
+}
+
 /// A controller: see the crate's documentation for the flow.
 pub trait Reconciler: Send + Sync + 'static {
     /// The kind whose objects are reconciled.
@@ -145,4 +156,19 @@ fn failed<R: Reconciler>(
         .failed(key.clone());
     warn!(controller = R::NAME, object = %key, retry_in = ?wait, "{}", error.chain());
     Action::requeue(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_waited_for_and_one_that_is_past_is_now() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(Next::at(None, at(10)), Next::Change);
+        let wait = Duration::from_secs(5);
+        assert_eq!(Next::at(Some(at(15)), at(10)), Next::After(wait));
+        let at_once = Duration::from_millis(1);
+        assert_eq!(Next::at(Some(at(9)), at(10)), Next::After(at_once));
+    }
 }

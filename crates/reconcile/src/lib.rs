@@ -26,6 +26,8 @@ mod error;
 mod events;
 mod frame;
 mod objects;
+mod owner;
+mod report;
 
 pub use backoff::Backoff;
 pub use conditions::{ConditionExt, set_condition};
@@ -35,3 +37,5 @@ pub use frame::{FULL_PASS, Next, Reconciler, run};
 pub use objects::{
     add_finalizer, create_if_absent, delete_if_present, get_opt, remove_finalizer, write_status,
 };
+pub use owner::{controlled_by, controls};
+pub use report::{Note, create_owned, release, report};

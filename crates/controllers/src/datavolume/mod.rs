@@ -26,7 +26,7 @@ use kube::runtime::{Controller, watcher};
 use kube::{Client, ResourceExt};
 use reconcile::{
     Next, ReconcileError, Reconciler, Recorder, create_if_absent, delete_if_present, get_opt,
-    write_status,
+    report,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -94,20 +94,8 @@ impl Reconciler for DataVolumes {
     async fn apply(&self, facts: Facts, plan: plan::Plan) -> Result<Next, ReconcileError> {
         let namespace = facts.volume.namespace().unwrap_or_default();
         let volumes: Api<DataVolume> = Api::namespaced(self.client.clone(), &namespace);
-        let mut new = (*facts.volume).clone();
-        new.status = plan.status;
-        write_status(
-            &volumes,
-            &new,
-            facts.volume.status.as_ref(),
-            new.status.as_ref(),
-        )
-        .await?;
-        if let Some(event) = plan.event {
-            self.recorder
-                .publish(&new, event.kind, event.reason, &event.message)
-                .await;
-        }
+        let (volume, event) = (facts.volume.as_ref(), plan.event.as_ref());
+        report(&volumes, &self.recorder, volume, plan.status, event).await?;
         match plan.step {
             Step::Nothing => return Ok(Next::Change),
             Step::WatchProgress => return Ok(Next::After(PROGRESS)),

@@ -8,9 +8,9 @@ use k8s_openapi::api::core::v1::{
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 
-use crate::owner::controlled_by;
 use crate::workload::{IMAGE, container_security, pod_name, pod_security, toleration};
 use api::cdi::DataVolume;
+use reconcile::controlled_by;
 
 /// Selects importer Pods.
 pub(super) const IMPORTER_SELECTOR: &str = "cdi.kubevirt.io=importer";

@@ -8,11 +8,11 @@ use kube::ResourceExt;
 use reconcile::EventKind;
 
 use super::{objects, status};
-use crate::note::Note;
-use crate::owner::controls;
 use crate::runtime::{DISABLED, RuntimeFacts};
 use api::cdi::{DataVolume, DataVolumePhase, DataVolumeStatus, set_condition};
 use api::kubevirt::ConditionStatus::{False, True, Unknown};
+use reconcile::Note;
+use reconcile::controls;
 
 /// All that a decision needs.
 #[derive(Debug, Clone)]

@@ -25,14 +25,14 @@ use kube::Client;
 use kube::api::{Api, ListParams};
 use kube::runtime::{Controller, watcher};
 use reconcile::{
-    EventKind, Next, ReconcileError, Reconciler, Recorder, ResultExt, get_opt, write_status,
+    EventKind, Next, ReconcileError, Reconciler, Recorder, ResultExt, get_opt, report,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::note::Note;
 use api::preflight::VMRuntimePreflightCheck as Check;
 use api::vmruntime::{NAME, NAMESPACE, VMRuntime};
 use plan::Facts;
+use reconcile::Note;
 
 pub use api::preflight::SKIP_LABEL;
 pub use trigger::VERSION;
@@ -98,19 +98,9 @@ impl Reconciler for Checks {
 
     async fn apply(&self, facts: Facts, plan: plan::Plan) -> Result<Next, ReconcileError> {
         let api: Api<Check> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let mut new = (*facts.check).clone();
-        new.status = plan.status;
-        write_status(&api, &new, facts.check.status.as_ref(), new.status.as_ref()).await?;
-        if let Some(note) = plan.event {
-            self.recorder
-                .publish(&new, note.kind, note.reason, &note.message)
-                .await;
-        }
-        Ok(plan.again_at.map_or(Next::Change, |at| {
-            let wait = at.duration_since(Timestamp::now());
-            let wait = std::time::Duration::try_from(wait);
-            Next::After(wait.unwrap_or(std::time::Duration::from_millis(1)))
-        }))
+        let (check, event) = (facts.check.as_ref(), plan.event.as_ref());
+        report(&api, &self.recorder, check, plan.status, event).await?;
+        Ok(Next::at(plan.again_at, Timestamp::now()))
     }
 }
 

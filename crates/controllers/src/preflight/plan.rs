@@ -6,11 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{NodeFacts, note};
-use crate::note::Note;
 use api::preflight::{
     CheckResult, NO_ANSWER, NodeChecks, SKIP_LABEL, VMRuntimePreflightCheck as Check,
     VMRuntimePreflightCheckStatus as Status, Verdict, verdict,
 };
+use reconcile::Note;
 
 /// How long nodes have to answer. An agent needs seconds; one that is just starting, on a busy host, a minute.
 pub(super) const DEADLINE: SignedDuration = SignedDuration::from_secs(120);

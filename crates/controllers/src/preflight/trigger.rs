@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::NodeFacts;
-use crate::owner::{controlled_by, controls};
+use reconcile::{controlled_by, controls};
 use api::preflight::{
     NAME_PREFIX, TRIGGER_LABEL, VMRuntimePreflightCheck as Check, VMRuntimePreflightCheckSpec,
 };

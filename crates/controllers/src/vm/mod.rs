@@ -17,7 +17,6 @@ mod objects;
 mod plan;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -25,12 +24,11 @@ use kube::api::Api;
 use kube::runtime::{Controller, watcher};
 use kube::{Client, ResourceExt};
 use reconcile::{
-    EventKind, Next, ReconcileError, Reconciler, Recorder, add_finalizer, create_if_absent,
-    delete_if_present, get_opt, remove_finalizer, write_status,
+    Next, Note, ReconcileError, Reconciler, Recorder, add_finalizer, create_if_absent,
+    create_owned, delete_if_present, get_opt, release, report,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::owner::controls;
 use crate::runtime::{Runtime, changes};
 use api::cdi::DataVolume;
 use api::kubevirt::{VM_FINALIZER, VirtualMachine as Vm, VirtualMachineInstance as Vmi};
@@ -103,57 +101,29 @@ impl Reconciler for Machines {
         let namespace = facts.vm.namespace().unwrap_or_default();
         let vms: Api<Vm> = Api::namespaced(self.client.clone(), &namespace);
         let vmis: Api<Vmi> = Api::namespaced(self.client.clone(), &namespace);
-        let mut new = (*facts.vm).clone();
-        new.status = plan.status;
-        write_status(&vms, &new, facts.vm.status.as_ref(), new.status.as_ref()).await?;
-        if let Some(note) = plan.event {
-            self.recorder
-                .publish(&new, note.kind, note.reason, &note.message)
-                .await;
-        }
+        let (vm, event) = (facts.vm.as_ref(), plan.event.as_ref());
+        report(&vms, &self.recorder, vm, plan.status, event).await?;
         match plan.step {
             Step::Nothing => {}
-            Step::AddFinalizer => add_finalizer(&vms, facts.vm.as_ref(), VM_FINALIZER).await?,
-            Step::RemoveFinalizer => {
-                if let Some(now) = get_opt(&vms, &facts.vm.name_any()).await? {
-                    remove_finalizer(&vms, &now, VM_FINALIZER).await?;
-                }
-            }
+            Step::AddFinalizer => add_finalizer(&vms, vm, VM_FINALIZER).await?,
+            Step::RemoveFinalizer => release(&vms, vm, VM_FINALIZER).await?,
             Step::MakeDataVolumes(all) => {
                 let api: Api<DataVolume> = Api::namespaced(self.client.clone(), &namespace);
                 for volume in &all {
                     create_if_absent(&api, volume).await?;
                     let message = format!("Created DataVolume {}", volume.name_any());
-                    self.recorder
-                        .publish(
-                            facts.vm.as_ref(),
-                            EventKind::Normal,
-                            "SuccessfulDataVolumeCreate",
-                            &message,
-                        )
-                        .await;
+                    let note = Note::normal("SuccessfulDataVolumeCreate", message);
+                    self.recorder.tell(vm, &note).await;
                 }
             }
             Step::MakeInstance(vmi) => {
-                let made = create_if_absent(&vmis, &*vmi).await?;
-                if !controls(facts.vm.as_ref(), &made) {
-                    return Err(ReconcileError::other(
-                        format!("creating VMI {}", vmi.name_any()),
-                        "a VMI of that name exists and does not belong to this VM: delete it or rename the VM",
-                    ));
-                }
+                create_owned(&vmis, vm, &*vmi).await?;
                 let message = format!(
                     "Started the virtual machine by creating the new virtual machine instance {}",
                     vmi.name_any()
                 );
-                self.recorder
-                    .publish(
-                        facts.vm.as_ref(),
-                        EventKind::Normal,
-                        "SuccessfulCreate",
-                        &message,
-                    )
-                    .await;
+                let note = Note::normal("SuccessfulCreate", message);
+                self.recorder.tell(vm, &note).await;
             }
             Step::DeleteInstance => {
                 if let Some(vmi) = &facts.instance {
@@ -162,21 +132,12 @@ impl Reconciler for Machines {
                         "Stopped the virtual machine by deleting the virtual machine instance {}",
                         vmi.name_any()
                     );
-                    self.recorder
-                        .publish(
-                            facts.vm.as_ref(),
-                            EventKind::Normal,
-                            "SuccessfulDelete",
-                            &message,
-                        )
-                        .await;
+                    let note = Note::normal("SuccessfulDelete", message);
+                    self.recorder.tell(vm, &note).await;
                 }
             }
         }
-        Ok(plan.again_at.map_or(Next::Change, |at| {
-            let wait = at.duration_since(Timestamp::now());
-            Next::After(Duration::try_from(wait).unwrap_or(Duration::from_millis(1)))
-        }))
+        Ok(Next::at(plan.again_at, Timestamp::now()))
     }
 }
 

@@ -3,12 +3,12 @@
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 
-use crate::owner::controlled_by;
 use api::cdi::DataVolume;
 use api::kubevirt::{
     DataVolumeTemplate, VM_GENERATION_ANNOTATION, VMI_FINALIZER, VirtualMachine as Vm,
     VirtualMachineInstance as Vmi,
 };
+use reconcile::controlled_by;
 
 /// Label on an instance and its Pod: name of the VM.
 const VM_NAME_LABEL: &str = "vm.kubevirt.io/name";

@@ -9,8 +9,6 @@ use machine::lifecycle::{self, Action, Decision, Situation};
 use reconcile::EventKind;
 
 use super::objects;
-use crate::note::Note;
-use crate::owner::controls;
 use crate::runtime::{DISABLED, RuntimeFacts};
 use api::cdi::DataVolume;
 use api::kubevirt::{
@@ -18,6 +16,8 @@ use api::kubevirt::{
     VirtualMachineStatus as Status, set_condition,
 };
 use api::printable;
+use reconcile::Note;
+use reconcile::controls;
 
 /// All that a decision needs.
 #[derive(Debug, Clone)]

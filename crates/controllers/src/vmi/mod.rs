@@ -26,12 +26,11 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
 use kube::{Client, ResourceExt};
 use reconcile::{
-    Next, ReconcileError, Reconciler, Recorder, ResultExt, add_finalizer, create_if_absent,
-    get_opt, remove_finalizer, write_status,
+    Next, Note, ReconcileError, Reconciler, Recorder, ResultExt, add_finalizer, controls,
+    create_owned, get_opt, release, report,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::owner::controls;
 use crate::runtime::{Runtime, changes};
 use api::cdi::DataVolume;
 use api::kubevirt::{CREATED_BY_LABEL, VMI_FINALIZER, VirtualMachineInstance as Vmi};
@@ -168,41 +167,18 @@ impl Reconciler for Instances {
     async fn apply(&self, facts: Facts, plan: plan::Plan) -> Result<Next, ReconcileError> {
         let namespace = facts.vmi.namespace().unwrap_or_default();
         let vmis: Api<Vmi> = Api::namespaced(self.client.clone(), &namespace);
-        let mut new = (*facts.vmi).clone();
-        new.status = plan.status;
-        write_status(&vmis, &new, facts.vmi.status.as_ref(), new.status.as_ref()).await?;
-        if let Some(note) = plan.event {
-            self.recorder
-                .publish(&new, note.kind, note.reason, &note.message)
-                .await;
-        }
+        let (vmi, event) = (facts.vmi.as_ref(), plan.event.as_ref());
+        report(&vmis, &self.recorder, vmi, plan.status, event).await?;
         match plan.step {
             Step::Nothing => {}
-            Step::AddFinalizer => add_finalizer(&vmis, facts.vmi.as_ref(), VMI_FINALIZER).await?,
-            Step::RemoveFinalizer => {
-                // Read again: writing the status has changed the version.
-                if let Some(now) = get_opt(&vmis, &facts.vmi.name_any()).await? {
-                    remove_finalizer(&vmis, &now, VMI_FINALIZER).await?;
-                }
-            }
+            Step::AddFinalizer => add_finalizer(&vmis, vmi, VMI_FINALIZER).await?,
+            Step::RemoveFinalizer => release(&vmis, vmi, VMI_FINALIZER).await?,
             Step::MakePod(pod) => {
                 let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
-                let made = create_if_absent(&pods, &*pod).await?;
-                if !controls(facts.vmi.as_ref(), &made) {
-                    return Err(ReconcileError::other(
-                        format!("creating Pod {}", pod.name_any()),
-                        "a Pod of that name belongs to somebody else",
-                    ));
-                }
+                create_owned(&pods, vmi, &*pod).await?;
                 let message = format!("Created virtual machine pod {}", pod.name_any());
-                self.recorder
-                    .publish(
-                        facts.vmi.as_ref(),
-                        reconcile::EventKind::Normal,
-                        "SuccessfulCreate",
-                        &message,
-                    )
-                    .await;
+                let note = Note::normal("SuccessfulCreate", message);
+                self.recorder.tell(vmi, &note).await;
             }
             Step::DeletePod {
                 name,

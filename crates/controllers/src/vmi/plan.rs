@@ -9,7 +9,6 @@ use kube::ResourceExt;
 use reconcile::EventKind;
 
 use super::pod;
-use crate::note::Note;
 use crate::runtime::{DISABLED, RuntimeFacts};
 use api::cdi::{DataVolume, DataVolumePhase};
 use api::kubevirt::{
@@ -17,6 +16,7 @@ use api::kubevirt::{
     VirtualMachineInstanceStatus as Status, VmiPhase, Volume, set_condition,
 };
 use api::vmruntime::EmulationPolicy;
+use reconcile::Note;
 
 /// Node label: whether the node agent takes VMs (KubeVirt's).
 pub const SCHEDULABLE_LABEL: &str = "kubevirt.io/schedulable";

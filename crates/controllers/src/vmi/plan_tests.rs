@@ -154,7 +154,7 @@ fn the_pod_is_made_once_and_belongs_to_the_vmi() {
     };
     assert_eq!(one, two);
     assert!(one.name_any().starts_with("virt-launcher-vm1-"));
-    assert!(crate::owner::controls(f.vmi.as_ref(), &*one));
+    assert!(reconcile::controls(f.vmi.as_ref(), &*one));
     let spec = one.spec.unwrap();
     assert_eq!(spec.termination_grace_period_seconds, Some(45));
     assert_eq!(spec.node_selector.unwrap()[SCHEDULABLE_LABEL], "true");

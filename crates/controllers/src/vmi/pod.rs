@@ -12,7 +12,6 @@ use kube::ResourceExt;
 use kube::api::ObjectMeta;
 
 use super::plan::{KVM_LABEL, SCHEDULABLE_LABEL, claim_of};
-use crate::owner::controlled_by;
 use crate::workload::{IMAGE, container_security, pod_name, pod_security, toleration};
 use api::kubevirt::{
     APP_LABEL, CREATED_BY_LABEL, DOMAIN_ANNOTATION, LAUNCHER_APP, VMI_NAME_LABEL,
@@ -21,6 +20,7 @@ use api::kubevirt::{
 use api::preflight::SKIP_LABEL;
 use api::vmruntime::EmulationPolicy;
 use machine::Accelerator;
+use reconcile::controlled_by;
 
 /// What a launcher needs beyond the guest's grace period, to end QEMU and say so (KubeVirt's value).
 const EXTRA_GRACE_SECONDS: i64 = 15;

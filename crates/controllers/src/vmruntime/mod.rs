@@ -34,7 +34,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, WatchStreamExt, watcher};
 use reconcile::{
     Next, ReconcileError, Reconciler, Recorder, ResultExt, create_if_absent, delete_if_present,
-    get_opt, write_status,
+    get_opt, report,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -137,27 +137,13 @@ impl Reconciler for Runtimes {
         for check in preflight::trigger::surplus(&facts.runtime, &facts.checks) {
             delete_if_present(&checks, check).await?;
         }
-        let mut new = (*facts.runtime).clone();
-        new.status = Some(plan.status);
-        write_status(
-            &api,
-            &new,
-            facts.runtime.status.as_ref(),
-            new.status.as_ref(),
-        )
-        .await?;
+        let (runtime, status) = (facts.runtime.as_ref(), Some(plan.status));
+        report(&api, &self.recorder, runtime, status, None).await?;
         if before != Some(plan.phase) {
             info!(phase = ?plan.phase, "the VM runtime has another phase");
         }
         for note in plan.notes {
-            self.recorder
-                .publish(
-                    facts.runtime.as_ref(),
-                    note.kind,
-                    note.reason,
-                    &note.message,
-                )
-                .await;
+            self.recorder.tell(facts.runtime.as_ref(), &note).await;
         }
         for vm in &plan.delete {
             info!(

@@ -10,7 +10,6 @@ use reconcile::{EventKind, set_condition};
 
 use super::settings::{self, ClassFacts};
 use super::switch::{self, Decision, Held};
-use crate::note::Note;
 use crate::preflight::{self, trigger};
 use crate::vmi::{KVM_ANNOTATION, KVM_LABEL, SCHEDULABLE_LABEL};
 use api::preflight::{VMRuntimePreflightCheck as Check, Verdict, newest, summary, verdict};
@@ -18,6 +17,7 @@ use api::vmruntime::{
     COMPONENT_LABEL, EmulationPolicy, FORCE_DISABLE, RuntimePhase, VMRuntime, VMRuntimeStatus,
     VmImageFormat, component,
 };
+use reconcile::Note;
 
 /// Reason of `Ready=False` while the newest preflight check has no verdict.
 pub(crate) const PREFLIGHT_RUNNING: &str = "PreflightCheckRunning";

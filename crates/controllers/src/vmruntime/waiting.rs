@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::api::Api;
+use kube::core::object::HasStatus;
 use kube::runtime::{Controller, watcher};
 use kube::{Client, Resource, ResourceExt};
-use reconcile::{Next, ReconcileError, Reconciler, Recorder, write_status};
+use reconcile::{Next, Note, ReconcileError, Reconciler, Recorder, report};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::note::Note;
 use crate::runtime::{Runtime, RuntimeFacts};
 use crate::{datavolume, vm, vmi};
 use api::cdi::{DataVolume, DataVolumeStatus};
@@ -31,13 +31,11 @@ trait Waits:
     + std::fmt::Debug
     + Serialize
     + DeserializeOwned
+    + HasStatus<Status: PartialEq + std::fmt::Debug + Send + Sync>
     + Send
     + Sync
     + 'static
 {
-    type Status: PartialEq + std::fmt::Debug + Send + Sync;
-    fn status(&self) -> Option<&Self::Status>;
-    fn with(self, status: Option<Self::Status>) -> Self;
     /// What the kind's own controller would say.
     fn words(this: &Arc<Self>, now: Timestamp) -> (Option<Self::Status>, Option<Note>);
 }
@@ -45,14 +43,6 @@ trait Waits:
 macro_rules! waits {
     ($kind:ty, $status:ty, $words:path) => {
         impl Waits for $kind {
-            type Status = $status;
-            fn status(&self) -> Option<&$status> {
-                self.status.as_ref()
-            }
-            fn with(mut self, status: Option<$status>) -> Self {
-                self.status = status;
-                self
-            }
             fn words(this: &Arc<Self>, now: Timestamp) -> (Option<$status>, Option<Note>) {
                 $words(this, now)
             }
@@ -98,14 +88,8 @@ impl<K: Waits> Reconciler for Told<K> {
         };
         let namespace = object.namespace().unwrap_or_default();
         let api: Api<K> = Api::namespaced(self.0.client.clone(), &namespace);
-        let new = (*object).clone().with(Some(status));
-        write_status(&api, &new, object.status(), new.status()).await?;
-        if let Some(note) = note {
-            self.0
-                .recorder
-                .publish(object.as_ref(), note.kind, note.reason, &note.message)
-                .await;
-        }
+        let recorder = &self.0.recorder;
+        report(&api, recorder, object.as_ref(), Some(status), note.as_ref()).await?;
         Ok(Next::Change)
     }
 }

@@ -4,7 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 
 /// A controller reference to `owner`, which blocks a foreground deletion of it.
-pub(crate) fn controlled_by<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerReference {
+#[must_use]
+pub fn controlled_by<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerReference {
     OwnerReference {
         api_version: K::api_version(&()).into_owned(),
         kind: K::kind(&()).into_owned(),
@@ -16,7 +17,8 @@ pub(crate) fn controlled_by<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerRe
 }
 
 /// Whether `owner` controls `object`.
-pub(crate) fn controls<K: Resource, O: Resource>(owner: &K, object: &O) -> bool {
+#[must_use]
+pub fn controls<K: Resource, O: Resource>(owner: &K, object: &O) -> bool {
     owner.uid().is_some()
         && object
             .owner_references()
