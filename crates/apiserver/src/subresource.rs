@@ -55,11 +55,6 @@ impl SubresourceRequest {
         crate::decode::decode(&self.headers, &bytes).map(|decoded| Some(decoded.value))
     }
 
-    /// The body as a stream, for uploads larger than an object.
-    pub fn take_body(&mut self) -> RequestBody {
-        std::mem::replace(&mut self.body, body::empty_request())
-    }
-
     /// Whether the client asks for a WebSocket.
     #[must_use]
     pub fn is_websocket(&self) -> bool {

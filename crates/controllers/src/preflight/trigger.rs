@@ -11,6 +11,10 @@
 //! | a node that was left out is not any more | `node` |
 //! | there is no check at all | `missing` |
 //!
+//! A node that joins is none of them: G-31 lists five, and a check whose newest result decides for all nodes (G-30)
+//! would let whoever joins a broken one stop every creation in the cluster. What the new one can do is what its agent
+//! measures and labels it with; VMs that need KVM go where that label is.
+//!
 //! Another value of `useEmulation` counts in both directions: what a check demands of nodes depends on it.
 //!
 //! The name of the check follows from the runtime's UID, how many checks there were, and the new basis. A controller
@@ -22,11 +26,11 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::NodeFacts;
-use reconcile::{controlled_by, controls};
 use api::preflight::{
     NAME_PREFIX, TRIGGER_LABEL, VMRuntimePreflightCheck as Check, VMRuntimePreflightCheckSpec,
 };
-use api::vmruntime::{NAMESPACE, PreflightBasis, VMRuntime};
+use api::vmruntime::{FeatureGate, NAMESPACE, PreflightBasis, VMRuntime};
+use reconcile::{controlled_by, controls};
 
 /// Version of the platform: another one checks again.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -106,9 +110,8 @@ fn reason(
 
 /// Features that are on, beside emulation: the names in `spec.featureGates` whose value is `Enabled` (G-X01).
 fn features(runtime: &VMRuntime) -> Vec<String> {
-    let spec = serde_json::to_value(&runtime.spec).unwrap_or_default();
-    let gates = spec.get("featureGates").and_then(|g| g.as_object());
-    let on = gates.into_iter().flatten().filter(|(_, v)| *v == "Enabled");
+    let gates = runtime.spec.feature_gates.iter().flatten();
+    let on = gates.filter(|(_, gate)| **gate == FeatureGate::Enabled);
     on.map(|(name, _)| name.clone()).collect()
 }
 

@@ -96,6 +96,32 @@ fn the_four_triggers_of_an_enabled_runtime() {
 }
 
 #[test]
+fn a_feature_checks_when_it_is_turned_on_and_not_when_it_is_turned_off() {
+    let nodes = [node("a", false)];
+    let (mut runtime, checks) = settled(None, &nodes);
+    let gate = |gate| Some([("EjectableCDROMs".to_owned(), gate)].into());
+    for (value, found) in [
+        (gate(FeatureGate::Disabled), None),
+        (gate(FeatureGate::Enabled), Some("feature")),
+        (gate(FeatureGate::Enabled), None),
+        (None, None),
+        (gate(FeatureGate::Enabled), Some("feature")),
+    ] {
+        runtime.spec.feature_gates = value;
+        let now = due(&runtime, "1", &nodes, &checks);
+        assert_eq!(reason_of(&now), found);
+        record(&mut runtime, &now);
+    }
+}
+
+#[test]
+fn a_node_that_joins_checks_nothing() {
+    let (runtime, checks) = settled(None, &[node("a", false)]);
+    let joined = [node("a", false), node("b", false), node("c", true)];
+    assert_eq!(due(&runtime, "1", &joined, &checks).check, None);
+}
+
+#[test]
 fn labelling_or_deleting_a_node_checks_nothing() {
     let nodes = [node("a", false), node("b", true)];
     let (runtime, checks) = settled(None, &nodes);

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
 use std::path::{Component, Path};
 
 use apimachinery::quantity::Quantity;
@@ -223,7 +223,7 @@ pub(super) fn start(
     launch.user = Some(User {
         uid,
         gid,
-        groups: kvm_group().into_iter().collect(),
+        groups: host::kvm::device_group().into_iter().collect(),
     });
     Ok(spawn(launch)?)
 }
@@ -246,12 +246,6 @@ fn environment(env: &[(String, String)]) -> Vec<(OsString, OsString)> {
     let fixed = fixed.map(|(k, v)| (OsString::from(k), OsString::from(v)));
     let given = env.iter().map(|(k, v)| (k.into(), v.into()));
     fixed.into_iter().chain(given).collect()
-}
-
-/// The group that may open `/dev/kvm`, unless that is root's.
-fn kvm_group() -> Option<u32> {
-    let gid = fs::metadata("/dev/kvm").ok()?.gid();
-    (gid != 0).then_some(gid)
 }
 
 /// What the process has left in its working directory, which it owns: read without following links.
