@@ -1,7 +1,8 @@
 //! What is special about a kind enters here.
 //!
 //! ```text
-//! create/update: decode → admit_raw (sees every field the client sent) → prune, default → prepare_* → schema → validate → commit
+//! create/update: decode → admit_raw (sees every field the client sent) → prune, default → prepare_* → admission → derive
+//!                → schema → validate → commit
 //! delete:        validate_delete → finalizers, grace → commit
 //! ```
 //! Several strategies may be registered for one resource; they run in order of registration, the
@@ -70,6 +71,9 @@ pub trait Strategy: Send + Sync + 'static {
     async fn prepare_create(&self, _cx: &Context<'_>, _object: &mut Value) -> Result<(), ApiError> {
         Ok(())
     }
+
+    /// Completes a new object by what follows from the rest of it, once admission has changed it.
+    fn derive(&self, _object: &mut Value) {}
 
     /// Completes a changed object; fields that clients may not change are set back here.
     async fn prepare_update(

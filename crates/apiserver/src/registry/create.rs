@@ -87,6 +87,9 @@ pub(super) async fn create_proposed(
     pipeline::fill(call, &mut object);
     let applied = proposal.applied.then(|| object.clone());
     let mutated = admission::mutate(call, &mut object, None).await?;
+    for strategy in call.registry.strategies(call.kind) {
+        strategy.derive(&mut object);
+    }
     if !proposal.applied {
         pipeline::manage(call, &mut object, None).await?;
     } else if mutated {

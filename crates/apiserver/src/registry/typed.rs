@@ -7,7 +7,7 @@
 //! kube-apiserver decodes into Go structs and encodes those: texts come back in one spelling, fields marked
 //! `omitempty` vanish when they are empty, others appear as `null`, `{}` or zero. Clients compare what they sent with
 //! what they get, so the same forms are used here. Which fields are which is a fact of the types
-//! (`k8s.io/api/*/types.go`), not of their schemas; hence the tables in [`super::typed_fields`].
+//! (`k8s.io/api/*/types.go`), not of their schemas; hence the facts in [`super::typed_fields`].
 
 use apimachinery::quantity::Quantity;
 use apimachinery::time::{format_micro_time, format_time, parse_time};
@@ -15,16 +15,6 @@ use schema::{AdditionalProperties, SchemaRef, SchemaType};
 use serde_json::{Map, Value};
 
 use super::typed_fields::{self, Zero};
-
-/// Lists that stay even when they are empty: their fields have no `omitempty`.
-const ALWAYS_WRITTEN: [&str; 6] = [
-    "addresses",
-    "drivers",
-    "endpoints",
-    "limits",
-    "rules",
-    "storedVersions",
-];
 
 /// Brings an object into canonical form.
 ///
@@ -51,9 +41,8 @@ fn visit(schema: &SchemaRef, value: &mut Value) -> Result<(), String> {
 }
 
 fn members(schema: &SchemaRef, map: &mut Map<String, Value>) -> Result<(), String> {
-    let droppable = schema
-        .definition_name()
-        .map_or(&[][..], typed_fields::omitted_when_zero);
+    let facts = schema.definition_name().and_then(typed_fields::of);
+    let droppable = facts.map_or(&[][..], |facts| &facts.omitted);
     let mut wrong = Ok(());
     map.retain(|key, value| {
         let Some(child) = schema.properties.get(key) else {
@@ -82,8 +71,9 @@ fn members(schema: &SchemaRef, map: &mut Map<String, Value>) -> Result<(), Strin
             Value::Array(list) => list.is_empty() && child.items.is_some(),
             _ => false,
         };
-        let optional = !schema.required.iter().any(|r| r == key);
-        !(empty && optional && !ALWAYS_WRITTEN.contains(&key.as_str()))
+        // What has no `omitempty` is written as `null` later: nothing tells an empty list from none in the store.
+        let known = facts.is_some() || !schema.required.iter().any(|r| r == key);
+        !(empty && known)
     });
     wrong
 }
@@ -147,8 +137,8 @@ fn scalar(schema: &SchemaRef, value: &mut Value) -> Result<(), String> {
 pub(super) fn complete(root: &SchemaRef, object: &mut Value) {
     match object {
         Value::Object(map) => {
-            if let Some(name) = root.definition_name() {
-                for (field, zero) in typed_fields::always_written(name) {
+            if let Some(facts) = root.definition_name().and_then(typed_fields::of) {
+                for (field, zero) in &facts.always {
                     if !map.contains_key(*field) {
                         map.insert((*field).to_owned(), zero_value(*zero));
                     }
@@ -184,6 +174,7 @@ fn zero_value(zero: Zero) -> Value {
         Zero::Text => Value::String(String::new()),
         Zero::Number => Value::from(0),
         Zero::False => Value::Bool(false),
+        Zero::Amount => Value::String("0".to_owned()),
     }
 }
 
@@ -281,14 +272,12 @@ mod tests {
     }
 
     #[test]
-    fn the_tables_name_fields_that_exist() {
-        for name in typed_fields::NAMES {
+    fn the_facts_name_fields_that_exist() {
+        for (name, facts) in typed_fields::all() {
             let definition = schema::builtin::definition(name).unwrap_or_else(|| panic!("{name}"));
             let schema = definition.schema();
-            for (field, _) in typed_fields::always_written(name) {
-                assert!(schema.properties.contains_key(*field), "{name}: {field}");
-            }
-            for field in typed_fields::omitted_when_zero(name) {
+            let fields = facts.always.iter().map(|(field, _)| field);
+            for field in fields.chain(&facts.omitted) {
                 assert!(schema.properties.contains_key(*field), "{name}: {field}");
             }
         }

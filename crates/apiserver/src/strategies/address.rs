@@ -1,6 +1,6 @@
-//! The range of Service addresses.
+//! The range of Service addresses, and ranges that objects name.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use rand::Rng as _;
 
@@ -47,6 +47,15 @@ impl Range {
             .map(|step| Ipv4Addr::from(self.base + 1 + reserved + (start + step) % usable))
             .find(|address| !taken(*address))
     }
+}
+
+/// A range of addresses in CIDR form: an address, and how many of its bits count.
+pub(super) fn cidr(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, length) = text.split_once('/')?;
+    let address: IpAddr = address.parse().ok()?;
+    let plain = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
+    let length: u8 = length.parse().ok()?;
+    (plain && length <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, length))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use super::fields::{child, default, default_text, immutable, text};
+use super::spot::{Faults, Spot};
 use super::{pod_defaults, pod_validate};
 use crate::strategy::{Context, Strategy};
 
@@ -127,15 +128,15 @@ fn job(spec: &Value, at: &FieldPath, errors: &mut Vec<FieldError>) {
             ));
         }
     }
-    let pod = at.child("template").child("spec");
-    let template = spec.get("template").unwrap_or(&Value::Null);
-    pod_validate::pod(template, &pod, errors);
-    if text(template, "/spec/restartPolicy") == "Always" {
-        errors.push(FieldError::required(
-            &pod.child("restartPolicy"),
-            "valid values: \"OnFailure\", \"Never\"",
-        ));
+    let template = Spot::new(spec, at.clone()).child("template");
+    let mut faults = Faults::default();
+    pod_validate::template(&template, &mut faults);
+    let pod = template.child("spec");
+    if pod.text("restartPolicy") == "Always" {
+        let detail = "valid values: \"OnFailure\", \"Never\"";
+        faults.required(&pod.at("restartPolicy"), detail);
     }
+    errors.extend(faults.0);
 }
 
 #[async_trait]

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use super::fields::{list, text};
-use super::quota::{amounts, quantity};
+use super::quota::amounts;
+use super::spot::quantity;
 use crate::strategy::{Context, Strategy};
 
 pub(super) struct LimitRange;

@@ -12,11 +12,23 @@ mod ingress;
 mod limit_range;
 mod namespace;
 mod network_policy;
+mod node;
 mod node_ports;
+mod node_selector;
+mod persistent_volumes;
 mod pod;
+mod pod_containers;
 mod pod_defaults;
-mod pod_parts;
+mod pod_env;
+mod pod_level;
+mod pod_placement;
+mod pod_probes;
+mod pod_resources;
+mod pod_security;
+mod pod_update;
 mod pod_validate;
+mod pod_volume_defaults;
+mod pod_volumes;
 mod policies;
 mod quota;
 mod rbac;
@@ -24,8 +36,10 @@ mod secrets;
 mod service;
 mod service_validate;
 mod small;
+mod spot;
 mod storage;
-mod volumes;
+mod volume_claims;
+mod volume_sources;
 mod workloads;
 
 use std::collections::HashMap;
@@ -54,9 +68,13 @@ pub(crate) fn builtin(service_cidr: &str) -> Result<Strategies, String> {
         ("", "services", Arc::new(service::Service { range })),
         ("", "configmaps", Arc::new(secrets::ConfigMap)),
         ("", "secrets", Arc::new(secrets::Secret)),
-        ("", "persistentvolumeclaims", Arc::new(volumes::Claim)),
-        ("", "persistentvolumes", Arc::new(volumes::Volume)),
-        ("", "nodes", Arc::new(small::Node)),
+        ("", "persistentvolumeclaims", Arc::new(volume_claims::Claim)),
+        (
+            "",
+            "persistentvolumes",
+            Arc::new(persistent_volumes::Volume),
+        ),
+        ("", "nodes", Arc::new(node::Node)),
         ("", "events", Arc::new(events::Event)),
         ("events.k8s.io", "events", Arc::new(events::Event)),
         ("coordination.k8s.io", "leases", Arc::new(small::Lease)),

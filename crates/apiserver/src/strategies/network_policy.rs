@@ -9,6 +9,7 @@ use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
+use super::address::cidr;
 use super::fields::{child, default, default_text, list, text};
 use crate::strategy::{Context, Strategy};
 
@@ -217,14 +218,6 @@ fn mask(address: IpAddr, bits: u8) -> Option<(bool, u128)> {
     };
     let shift = width - u32::from(bits).min(width);
     Some((address.is_ipv4(), value.checked_shr(shift).unwrap_or(0)))
-}
-
-fn cidr(text: &str) -> Option<(IpAddr, u8)> {
-    let (address, length) = text.split_once('/')?;
-    let address: IpAddr = address.parse().ok()?;
-    let plain = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
-    let length: u8 = length.parse().ok()?;
-    (plain && length <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, length))
 }
 
 #[cfg(test)]

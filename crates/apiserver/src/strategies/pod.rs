@@ -1,12 +1,12 @@
 //! Pods: defaults, the admission of service accounts, and what may change.
 
-use apimachinery::field::{FieldError, FieldPath};
+use apimachinery::field::FieldError;
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::fields::{child, default_text, text};
-use super::{pod_defaults, pod_validate};
+use super::fields::{child, default, default_text, text};
+use super::{pod_defaults, pod_level, pod_update, pod_validate};
 use crate::strategy::{Context, Strategy};
 
 pub(super) struct Pod;
@@ -16,23 +16,20 @@ impl Strategy for Pod {
     async fn prepare_create(&self, cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
         pod_defaults::complete(object);
         if let Some(spec) = child(object, "spec") {
-            let account = spec
-                .get("serviceAccountName")
-                .or_else(|| spec.get("serviceAccount"))
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let account = if account.is_empty() {
-                "default"
-            } else {
-                account
+            for key in ["serviceAccountName", "serviceAccount"] {
+                default_text(spec, key, "default");
             }
-            .to_owned();
-            default_text(spec, "serviceAccountName", &account);
-            default_text(spec, "serviceAccount", &account);
         }
         priority(cx, object).await?;
-        object["status"] = json!({"phase": "Pending", "qosClass": pod_defaults::qos_class(object)});
+        object["status"] = json!({"phase": "Pending"});
         Ok(())
+    }
+
+    fn derive(&self, object: &mut Value) {
+        let class = pod_level::qos_class(object);
+        if let Some(status) = child(object, "status") {
+            status.insert("qosClass".to_owned(), json!(class));
+        }
     }
 
     async fn prepare_update(
@@ -45,7 +42,7 @@ impl Strategy for Pod {
             if let (Some(status), Some(class)) =
                 (child(object, "status"), old.pointer("/status/qosClass"))
             {
-                status.insert("qosClass".to_owned(), class.clone());
+                default(status, "qosClass", class.clone());
             }
             addresses(object);
             return Ok(());
@@ -60,18 +57,12 @@ impl Strategy for Pod {
         object: &Value,
         old: Option<&Value>,
     ) -> Result<Vec<FieldError>, ApiError> {
-        if cx.subresource == "status" {
-            return Ok(Vec::new());
-        }
-        let mut errors = Vec::new();
-        match old {
-            Some(old) if cx.subresource != "binding" => {
-                pod_validate::update(object, old, &mut errors);
-            }
-            Some(_) => {}
-            None => pod_validate::pod(object, &FieldPath::new("spec"), &mut errors),
-        }
-        Ok(errors)
+        Ok(match (old, cx.subresource) {
+            (None, _) => pod_validate::pod(object),
+            (Some(old), "") => pod_update::update(object, old),
+            (Some(old), "status") => pod_update::status(object, old),
+            (Some(_), _) => Vec::new(),
+        })
     }
 }
 
@@ -127,13 +118,37 @@ async fn priority(cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> 
             )
         }
     };
+    let preemption = preemption.unwrap_or_else(|| json!("PreemptLowerPriority"));
+    for (field, computed, what) in [
+        ("priority", json!(value), "the integer value of priority"),
+        (
+            "preemptionPolicy",
+            preemption.clone(),
+            "the string value of PreemptionPolicy",
+        ),
+    ] {
+        let given = object.pointer(&format!("/spec/{field}"));
+        if let Some(given) = given.filter(|given| **given != computed) {
+            let why = format!(
+                "{what} ({}) must not be provided in pod spec; priority admission controller computed {} from the given PriorityClass name",
+                shown(given),
+                shown(&computed)
+            );
+            return Err(ApiError::forbidden(&cx.kind.group_resource(), cx.name, why));
+        }
+    }
     if let Some(spec) = child(object, "spec") {
         spec.insert("priority".to_owned(), json!(value));
         if !chosen.is_empty() {
             spec.insert("priorityClassName".to_owned(), json!(chosen));
         }
-        spec.entry("preemptionPolicy")
-            .or_insert_with(|| preemption.unwrap_or_else(|| json!("PreemptLowerPriority")));
+        spec.insert("preemptionPolicy".to_owned(), preemption);
     }
     Ok(())
+}
+
+fn shown(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }

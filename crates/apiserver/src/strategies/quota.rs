@@ -2,24 +2,15 @@
 
 use apimachinery::field::{FieldError, FieldPath};
 use apimachinery::name;
-use apimachinery::quantity::Quantity;
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::fields::{list, text};
+use super::spot::quantity;
 use crate::strategy::{Context, Strategy};
 
 pub(super) struct ResourceQuota;
-
-/// An amount in JSON.
-pub(super) fn quantity(value: &Value) -> Option<Quantity> {
-    match value {
-        Value::String(text) => text.parse().ok(),
-        Value::Number(number) => number.to_string().parse().ok(),
-        _ => None,
-    }
-}
 
 /// Judges a map of amounts; `counts` when it counts objects.
 pub(super) fn amounts(

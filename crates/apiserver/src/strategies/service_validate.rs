@@ -8,6 +8,7 @@ use apimachinery::name;
 use apimachinery::selector::label_errors;
 use serde_json::Value;
 
+use super::address::cidr;
 use super::fields::{list, text};
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
@@ -238,7 +239,7 @@ fn load_balancer(object: &Value, ty: &str, spec: &FieldPath, errors: &mut Vec<Fi
             errors.push(FieldError::forbidden(&ranges, ONLY));
         }
         for (index, range) in given.iter().enumerate() {
-            if !is_cidr(range.trim()) {
+            if cidr(range.trim()).is_none() {
                 errors.push(FieldError::invalid(
                     &ranges.index(index),
                     *range,
@@ -262,16 +263,6 @@ fn load_balancer(object: &Value, ty: &str, spec: &FieldPath, errors: &mut Vec<Fi
                 detail,
             ));
         }
-    }
-}
-
-fn is_cidr(text: &str) -> bool {
-    let Some((address, length)) = text.split_once('/') else {
-        return false;
-    };
-    match (address.parse::<IpAddr>(), length.parse::<u8>()) {
-        (Ok(ip), Ok(length)) => length <= if ip.is_ipv4() { 32 } else { 128 },
-        _ => false,
     }
 }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use super::fields::{child, default, default_text, immutable, text};
+use super::spot::{Faults, Spot};
 use super::{pod_defaults, pod_validate};
 use crate::strategy::{Context, Strategy};
 
@@ -168,15 +169,29 @@ fn judge(plural: &str, object: &Value, errors: &mut Vec<FieldError>) {
         }
     }
     strategy(plural, object, &spec, errors);
-    let pod = object.pointer("/spec/template").unwrap_or(&Value::Null);
-    pod_validate::pod(pod, &template.child("spec"), errors);
-    let restart = text(pod, "/spec/restartPolicy");
-    if matches!(restart, "OnFailure" | "Never") {
-        errors.push(FieldError::not_supported(
-            &template.child("spec").child("restartPolicy"),
-            restart,
-            &["Always"],
-        ));
+    let given = Spot::of(object, "spec").child("template");
+    let mut faults = Faults::default();
+    pod_validate::template(&given, &mut faults);
+    let pod = given.child("spec");
+    if pod.text("restartPolicy") != "Always" {
+        let at = pod.at("restartPolicy");
+        faults.not_supported(&at, pod.text("restartPolicy"), &["Always"]);
+    }
+    if pod.has("activeDeadlineSeconds") {
+        let detail = format!(
+            "activeDeadlineSeconds in {} is not Supported",
+            kind_of(plural)
+        );
+        faults.forbidden(&pod.at("activeDeadlineSeconds"), detail);
+    }
+    errors.extend(faults.0);
+}
+
+fn kind_of(plural: &str) -> &'static str {
+    match plural {
+        "daemonsets" => "DaemonSet",
+        "statefulsets" => "StatefulSet",
+        _ => "ReplicaSet",
     }
 }
 
