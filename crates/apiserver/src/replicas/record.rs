@@ -53,7 +53,7 @@ impl Record {
     pub(super) fn objection(&self, replica: &Replica, rules: &Rules) -> Option<String> {
         if replica.runs_node && self.runs_node && replica.node == self.node {
             return Some(format!(
-                "{} runs: give this one a node name of its own (--node-name)",
+                "{} has this node name: give this one a node name of its own (--node-name)",
                 self.called()
             ));
         }

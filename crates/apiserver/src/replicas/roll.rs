@@ -223,6 +223,7 @@ impl Roll {
     async fn agree(&self, own: &mut Own, rules: &Rules) -> Result<(), JoinError> {
         let mut beaten: Option<(Instant, Entered)> = None;
         let mut said = false;
+        let begun = Instant::now();
         loop {
             let (_, at) = match beaten {
                 Some(beaten) if beaten.0.elapsed() < self.times.beat => beaten,
@@ -244,17 +245,20 @@ impl Roll {
                         "{objection}. It does not run any more: this one goes on without it"
                     );
                     self.remove(&entry.key, entry.modified).await?;
-                } else if lives && entry.created < at.created {
+                    continue;
+                }
+                // The younger of two gives way at once; one that does not is not waited for for ever.
+                let patient = begun.elapsed() < 2 * self.times.lapse;
+                if lives && (entry.created < at.created || !patient) {
                     self.remove(&Arc::from(self.key.as_str()), at.modified)
                         .await?;
                     own.at = None;
                     return Err(JoinError::Refused(objection));
-                } else {
-                    waits = true;
-                    if !said {
-                        tracing::info!("waiting to see whether it runs: {objection}");
-                        said = true;
-                    }
+                }
+                waits = true;
+                if !said {
+                    tracing::info!("waiting to see whether it runs: {objection}");
+                    said = true;
                 }
             }
             if !waits {

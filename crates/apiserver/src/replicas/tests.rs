@@ -94,7 +94,7 @@ async fn a_node_name_that_is_in_use_is_refused() {
     }
     let said = refused(join(&store, replica("d", "n1", true), &plain, LIVELY).await);
     assert!(
-        said.contains("the control plane of node \"n1\" on host \"host-of-a\" runs")
+        said.contains("the control plane of node \"n1\" on host \"host-of-a\" has this node name")
             && said.contains("--node-name"),
         "{said}"
     );
