@@ -251,7 +251,7 @@ async fn ensure(
     client_ca: Option<&str>,
     proxy: &FrontProxy,
 ) -> Result<(), ApiError> {
-    let reader = Reader(Arc::clone(registry));
+    let reader = Reader::new(Arc::clone(registry));
     let Some(kind) = reader.kind("", "configmaps") else {
         return Ok(());
     };

@@ -178,6 +178,26 @@ impl Store for ObservedStore {
         result
     }
 
+    async fn get_since(
+        &self,
+        key: &str,
+        known: Revision,
+    ) -> Result<(Option<Entry>, Revision), StoreError> {
+        let began = Instant::now();
+        let result = self.store.get_since(key, known).await;
+        self.stats
+            .done(0, began, result.as_ref().is_err_and(is_failure));
+        result
+    }
+
+    async fn list_since(&self, prefix: &str, known: Revision) -> Result<Listing, StoreError> {
+        let began = Instant::now();
+        let result = self.store.list_since(prefix, known).await;
+        self.stats
+            .done(1, began, result.as_ref().is_err_and(is_failure));
+        result
+    }
+
     async fn list(&self, request: ListRequest) -> Result<Listing, StoreError> {
         let began = Instant::now();
         let result = self.store.list(request).await;

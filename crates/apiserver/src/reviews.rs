@@ -195,7 +195,7 @@ async fn token(inner: &Inner, kind: &Kind, review: &Value) -> Result<Value, ApiE
         return Err(invalid(kind, vec![error]));
     }
     let audiences = strings(review.pointer("/spec/audiences"));
-    let reader = Reader(std::sync::Arc::clone(&inner.registry));
+    let reader = Reader::new(std::sync::Arc::clone(&inner.registry));
     Ok(
         match inner.authenticator.token(given, &audiences, &reader).await {
             Some((user, matched)) => {

@@ -267,7 +267,7 @@ impl ApiServer {
     /// Reads objects without authorization, for code of this process.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader(Arc::clone(&self.inner.registry))
+        Reader::new(Arc::clone(&self.inner.registry))
     }
 
     /// Tells `/readyz` that this server is about to end, so that no new clients are sent to it.

@@ -22,6 +22,26 @@ pub trait Store: Send + Sync + 'static {
     /// The newest entry of a key, and the newest revision.
     async fn get(&self, key: &str) -> Result<(Option<Entry>, Revision), StoreError>;
 
+    /// The newest entry of a key that is known without asking anybody, no older than `known`, which this handle's own
+    /// answers told. What was acknowledged through other handles since then may be missing.
+    ///
+    /// An engine that shares its database saves a question by it, and the others answer as [`Self::get`]. It is for one
+    /// who has asked already on behalf of the same request.
+    async fn get_since(
+        &self,
+        key: &str,
+        known: Revision,
+    ) -> Result<(Option<Entry>, Revision), StoreError> {
+        let _ = known;
+        self.get(key).await
+    }
+
+    /// The newest entries below a prefix, by the rules of [`Self::get_since`].
+    async fn list_since(&self, prefix: &str, known: Revision) -> Result<Listing, StoreError> {
+        let _ = known;
+        self.list(ListRequest::prefix(prefix)).await
+    }
+
     /// The entries below a prefix, sorted by key, as of one revision.
     ///
     /// # Errors

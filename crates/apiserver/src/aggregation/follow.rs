@@ -137,7 +137,7 @@ impl Follower {
     }
 
     async fn rebuild(&mut self) -> Result<(), ApiError> {
-        let reader = Reader(Arc::clone(&self.registry));
+        let reader = Reader::new(Arc::clone(&self.registry));
         let known = self.aggregator.routes();
         let mut routes: Vec<Arc<Remote>> = Vec::new();
         self.namespaces.clear();

@@ -105,7 +105,7 @@ async fn reconcile(
     registry: &Arc<Registry>,
     wanted: &BTreeSet<(String, String)>,
 ) -> Result<(), ApiError> {
-    let reader = Reader(Arc::clone(registry));
+    let reader = Reader::new(Arc::clone(registry));
     let Some(kind) = reader.kind(GROUP, PLURAL) else {
         return Ok(());
     };
@@ -169,7 +169,7 @@ pub(crate) async fn write_condition(
     reason: &str,
     message: &str,
 ) {
-    let reader = Reader(Arc::clone(registry));
+    let reader = Reader::new(Arc::clone(registry));
     let Some(kind) = reader.kind(GROUP, PLURAL) else {
         return;
     };

@@ -38,7 +38,7 @@ impl<'a> Call<'a> {
     ) -> Self {
         Call {
             registry,
-            reader: Reader(Arc::clone(registry)),
+            reader: Reader::of_a_request(Arc::clone(registry)),
             kind,
             // A namespace lies in itself for authorization, but its key does not.
             namespace: if kind.namespaced { namespace } else { "" },

@@ -95,13 +95,15 @@ impl<F: Fn(&mut Value) -> Result<(), ApiError> + Sync> Change for With<F> {
 /// See the module.
 pub(super) async fn update(call: &Call<'_>, change: &dyn Change) -> Result<Outcome, ApiError> {
     let resource = call.kind.group_resource();
-    for _ in 0..limits::UPDATE_ATTEMPTS {
-        let (entry, _) = call
-            .registry
-            .store
-            .get(&call.kind.key(call.namespace, call.name))
-            .await
-            .map_err(store_error)?;
+    let key = call.kind.key(call.namespace, call.name);
+    for again in 0..limits::UPDATE_ATTEMPTS {
+        let entry = if again == 0 {
+            call.reader.entry(&key).await?
+        } else {
+            // Somebody else has changed it since this request came.
+            let (entry, _) = call.registry.store.get(&key).await.map_err(store_error)?;
+            entry
+        };
         let Some(entry) = entry else {
             if !change.creates() {
                 return Err(ApiError::not_found(&resource, call.name));

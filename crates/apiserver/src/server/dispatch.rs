@@ -173,7 +173,7 @@ async fn serve(
     let (mut parts, body) = request.into_parts();
     let link = parts.extensions.remove::<Arc<Link>>();
     let link = link.as_ref();
-    let reader = Reader(Arc::clone(&inner.registry));
+    let reader = Reader::new(Arc::clone(&inner.registry));
     let caller = parts.extensions.remove::<User>();
     let in_process = caller.is_some();
     let authenticated = match caller {
@@ -341,7 +341,7 @@ async fn resource(
             Ok(response)
         }
         None => {
-            let reader = Reader(Arc::clone(&inner.registry));
+            let reader = Reader::new(Arc::clone(&inner.registry));
             Err(apiservices::unavailable(&reader, &info.group, &info.version).await)
         }
     }
@@ -368,7 +368,7 @@ async fn subresource(
         method: routed.method,
         headers: routed.headers,
         user: routed.user,
-        reader: Reader(Arc::clone(&inner.registry)),
+        reader: Reader::new(Arc::clone(&inner.registry)),
         body,
         upgrade: routed.upgrade,
     };
@@ -405,7 +405,7 @@ async fn path(inner: &Arc<Inner>, routed: &Routed) -> Result<Response, ApiError>
         path => match discovery::serve(inner, info, routed.accept, &routed.headers) {
             Some(response) => Ok(response),
             None => {
-                let reader = Reader(Arc::clone(&inner.registry));
+                let reader = Reader::new(Arc::clone(&inner.registry));
                 let mut parts = path.trim_start_matches("/apis/").split('/');
                 let (group, version) = (parts.next(), parts.next());
                 let (group, version) = (group.unwrap_or_default(), version.unwrap_or_default());

@@ -16,7 +16,7 @@ pub(super) struct Binding;
 
 fn check(cx: &Context<'_>, rules: &[PolicyRule]) -> Result<(), ApiError> {
     cx.reader
-        .0
+        .registry
         .authorizer
         .index()
         .escalation(cx.user, cx.namespace, rules)
@@ -90,7 +90,7 @@ impl Strategy for Role {
         let escalate = Attributes::resource(cx.user, "escalate", GROUP, cx.kind.plural())
             .in_namespace(cx.namespace)
             .named(cx.name);
-        if cx.reader.0.authorizer.allows(&escalate) {
+        if cx.reader.registry.authorizer.allows(&escalate) {
             return Ok(errors);
         }
         if object.get("aggregationRule").is_some_and(Value::is_object) {
@@ -238,7 +238,7 @@ impl Strategy for Binding {
         let bind = Attributes::resource(cx.user, "bind", GROUP, plural)
             .in_namespace(cx.namespace)
             .named(name);
-        if cx.reader.0.authorizer.allows(&bind) {
+        if cx.reader.registry.authorizer.allows(&bind) {
             return Ok(errors);
         }
         let Some(role) = cx.reader.get(GROUP, plural, namespace, name).await? else {

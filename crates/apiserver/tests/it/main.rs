@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod aggregation;
+mod asking;
 mod audit;
 mod auth;
 mod builtins;

@@ -106,6 +106,7 @@ macro_rules! conformance_tests {
         $crate::conformance_tests! { $open;
             a_new_store_is_empty
             revisions_grow_by_one
+            reads_since_a_revision_are_no_older
             preconditions_decide
             a_recreated_key_is_new
             failed_writes_use_no_revision

@@ -37,6 +37,20 @@ pub async fn revisions_grow_by_one(fixture: Fixture) {
     assert_eq!(list(&*store, "/").await.revision, at(20));
 }
 
+/// Who names a revision that was told gets an answer that is no older.
+pub async fn reads_since_a_revision_are_no_older(fixture: Fixture) {
+    let store = fixture.open();
+    for n in 0..50 {
+        let known = put(&*store, "/k/a", &n.to_string()).await;
+        let (entry, at) = store.get_since("/k/a", known).await.unwrap();
+        assert_eq!((entry.unwrap().modified, at), (known, known));
+        let listing = store.list_since("/k/", known).await.unwrap();
+        assert_eq!(pairs(&listing.entries), [format!("/k/a={n}")]);
+        assert_eq!((listing.revision, listing.remaining), (known, 0));
+        assert_eq!(store.get_since("/k", known).await.unwrap(), (None, known));
+    }
+}
+
 /// Every combination of precondition, operation and state.
 pub async fn preconditions_decide(fixture: Fixture) {
     let store = fixture.open();

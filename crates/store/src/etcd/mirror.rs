@@ -21,7 +21,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, watch as channel};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
@@ -29,6 +29,7 @@ use super::client::{Client, judge};
 use super::grpc::{Connection, Failure, Stream};
 use super::keys::Keys;
 use super::limits;
+use super::position::Position;
 use super::proto::{
     EventType, KeyEvent, KeyValue, RangeRequest, RangeResponse, ResponseHeader, WatchAction,
     WatchCreateRequest, WatchRequest, WatchResponse, path,
@@ -45,7 +46,7 @@ pub(super) struct Mirror {
     keys: Keys,
     pub(super) memory: Memory,
     pub(super) feed: Arc<Feed>,
-    position: channel::Sender<Revision>,
+    position: Position,
     /// The watch is suspected to be dead.
     suspect: Notify,
     /// How many watches etcd has begun for us.
@@ -109,7 +110,7 @@ impl Mirror {
             keys,
             memory: Memory::new(view),
             feed: Arc::new(Feed::new(retention, start)),
-            position: channel::Sender::new(start),
+            position: Position::new(start),
             suspect: Notify::new(),
             begun: AtomicU64::new(0),
             cluster: RwLock::new(newest.cluster),
@@ -117,13 +118,12 @@ impl Mirror {
     }
 
     pub(super) fn position(&self) -> Revision {
-        *self.position.borrow()
+        self.position.get()
     }
 
     /// Waits until the mirror has `revision`. If that takes too long the watch is begun anew.
     pub(super) async fn reach(&self, revision: Revision, patience: Duration) -> bool {
-        let mut position = self.position.subscribe();
-        let reached = position.wait_for(|position| *position >= revision);
+        let reached = self.position.reach(revision);
         let reached = tokio::time::timeout(patience, reached).await.is_ok();
         if !reached {
             self.suspect.notify_one();
@@ -297,7 +297,7 @@ impl Mirror {
         }
         let reached = view.revision;
         self.feed.publish(published, |_| self.memory.replace(view));
-        self.position.send_replace(reached);
+        self.position.set(reached);
         Ok(())
     }
 
@@ -333,7 +333,7 @@ impl Mirror {
         info!(revision = %newest.last, entries = view.map.len(), "the state was read from etcd");
         *self.cluster.write().unwrap_or_else(PoisonError::into_inner) = newest.cluster;
         self.feed.reset(newest.last, || self.memory.replace(view));
-        self.position.send_replace(newest.last);
+        self.position.set(newest.last);
         Ok(())
     }
 }

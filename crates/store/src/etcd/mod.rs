@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! get, list ──► current: what is the newest commit? ──► wait for the mirror to have it ──► answer from memory
+//!   ..._since ─────────────────────────────────────────────────────────────────────────────► answer from memory
 //! commit ─────► one transaction that compares mod_revision ──► wait for the mirror ──► receipt
 //! watch ──────► feed of the mirror
 //!               mirror ◄── one watch of the whole prefix
@@ -26,6 +27,7 @@ mod grpc;
 mod keys;
 mod limits;
 mod mirror;
+mod position;
 mod proto;
 #[cfg(any(test, feature = "conformance"))]
 pub mod server;
@@ -185,6 +187,14 @@ impl EtcdStore {
         self.show(newest).await
     }
 
+    /// Makes sure that the mirror has what this store has told before. It is behind that only after it was read anew.
+    async fn has(&self, known: Revision) -> Result<(), StoreError> {
+        if self.mirror.position() >= known {
+            return Ok(());
+        }
+        self.refresh().await
+    }
+
     /// Makes sure that `revision` has happened.
     async fn happened(&self, revision: Revision) -> Result<(), StoreError> {
         if self.mirror.position() >= revision {
@@ -272,6 +282,22 @@ impl Store for EtcdStore {
     async fn get(&self, key: &str) -> Result<(Option<Entry>, Revision), StoreError> {
         self.refresh().await?;
         Ok(self.mirror.memory.get(key))
+    }
+
+    async fn get_since(
+        &self,
+        key: &str,
+        known: Revision,
+    ) -> Result<(Option<Entry>, Revision), StoreError> {
+        self.has(known).await?;
+        Ok(self.mirror.memory.get(key))
+    }
+
+    async fn list_since(&self, prefix: &str, known: Revision) -> Result<Listing, StoreError> {
+        self.has(known).await?;
+        let view = self.mirror.memory.view();
+        let request = ListRequest::prefix(prefix);
+        Ok(view.list(&request, view.revision, &Undo::new()))
     }
 
     async fn list(&self, request: ListRequest) -> Result<Listing, StoreError> {

@@ -196,7 +196,7 @@ async fn count(
     quota: &Value,
     hard: &Quantities,
 ) -> Result<Quantities, ApiError> {
-    let reader = crate::registry::Reader(std::sync::Arc::clone(registry));
+    let reader = crate::registry::Reader::new(std::sync::Arc::clone(registry));
     let mut used: Quantities = hard
         .keys()
         .map(|name| (name.clone(), Quantity::default()))

@@ -52,6 +52,25 @@ async fn an_etcd_that_is_gone_is_said_in_bounded_time() {
     assert_eq!(within(revisions(&mut watch)).await, [next]);
 }
 
+/// What a request has asked once it need not ask again, even if nobody would answer now.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_is_not_asked_again() {
+    let directory = directory();
+    let mut server = etcd(directory.path());
+    let store = EtcdStore::open(options(&server)).await.unwrap();
+    let known = put(&store, "/k", "1").await;
+    server.kill();
+    let begun = Instant::now();
+    let (entry, at) = store.get_since("/k", known).await.unwrap();
+    assert_eq!((entry.unwrap().value, at), ("1".into(), known));
+    let listing = store.list_since("/", known).await.unwrap();
+    assert_eq!(listing.entries.len(), 1);
+    assert!(begun.elapsed() < limits::READ / 2, "{:?}", begun.elapsed());
+    // What nobody has told is asked for.
+    let later = within(store.get_since("/k", known.next())).await;
+    assert!(matches!(later, Err(StoreError::Unavailable { .. })));
+}
+
 /// And one that was never there.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_etcd_that_does_not_come_is_said() {
