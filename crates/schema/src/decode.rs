@@ -35,6 +35,9 @@ pub(crate) fn decode(
     decoder.schema(value, path, 0)
 }
 
+/// Said of `additionalProperties` beside properties.
+pub(crate) const EXCLUSIVE: &str = "additionalProperties and properties are mutual exclusive";
+
 struct Decoder<'e> {
     origin: Origin,
     nodes: usize,
@@ -97,6 +100,9 @@ impl Decoder<'_> {
             }
         }
         self.list_type(&mut schema, object, path);
+        if self.origin == Origin::Custom {
+            self.closed(object, path, depth);
+        }
         schema.docs.settle();
         schema.bounds.settle();
         schema.logic.settle();
@@ -148,7 +154,7 @@ impl Decoder<'_> {
             "enum" => schema.enum_ = self.array(field, at()).to_vec(),
             "properties" => self.properties(schema, field, at(), depth),
             "additionalProperties" => {
-                schema.additional_properties = self.additional(field, at(), depth);
+                schema.additional_properties = self.additional(field, &at(), depth);
             }
             "items" => {
                 if field.is_array() {
@@ -209,14 +215,32 @@ impl Decoder<'_> {
         }
     }
 
-    fn additional(&mut self, value: &Value, path: FieldPath, depth: usize) -> AdditionalProperties {
+    fn additional(
+        &mut self,
+        value: &Value,
+        path: &FieldPath,
+        depth: usize,
+    ) -> AdditionalProperties {
         match value {
             Value::Bool(true) => AdditionalProperties::Any,
-            Value::Bool(false) => {
-                self.forbidden(path, "additionalProperties cannot be set to false");
-                AdditionalProperties::None
-            }
-            schema => AdditionalProperties::Schema(self.child(schema, &path, depth)),
+            Value::Bool(false) => AdditionalProperties::None,
+            schema => AdditionalProperties::Schema(self.child(schema, path, depth)),
+        }
+    }
+
+    /// `additionalProperties: false` says nothing new of a value that is pruned, so it may stand where there are no
+    /// properties; but not at the root.
+    fn closed(&mut self, object: &Map<String, Value>, path: &FieldPath, depth: usize) {
+        if object.get("additionalProperties") != Some(&Value::Bool(false)) {
+            return;
+        }
+        let at = path.child("additionalProperties");
+        if depth == 0 {
+            self.forbidden(at.clone(), "must not be used at the root");
+        }
+        let properties = object.get("properties").and_then(Value::as_object);
+        if properties.is_some_and(|properties| !properties.is_empty()) {
+            self.forbidden(at, EXCLUSIVE);
         }
     }
 
@@ -234,11 +258,10 @@ impl Decoder<'_> {
         if ty.is_none() && !name.is_empty() {
             if name == "null" {
                 let detail = "type cannot be set to null, use nullable as an alternative";
-                self.forbidden(path, detail);
-            } else {
-                let names = SchemaType::ALL.map(SchemaType::as_str);
-                self.unsupported(path, value, &names);
+                self.forbidden(path.clone(), detail);
             }
+            let names = SchemaType::ALL.map(SchemaType::as_str);
+            self.unsupported(path, value, &names);
         }
         ty
     }

@@ -47,7 +47,7 @@ fn check_rule(
             report(Kind::Invalid, "message", Some(message), detail);
         }
         None if rule.message_expression.is_none() && rule.rule.trim().contains(['\n', '\r']) => {
-            let detail = "must be specified if rule contains line breaks";
+            let detail = "message must be specified if rule contains line breaks";
             report(Kind::Required, "message", None, detail);
         }
         _ => {}
@@ -65,22 +65,24 @@ fn check_rule(
         let detail = format!("supported values: {}", supported.join(", "));
         report(Kind::NotSupported, "reason", Some(reason), &detail);
     }
-    if let Some(field) = &rule.field_path
-        && !leads_somewhere(schema, field)
-    {
-        report(
-            Kind::Invalid,
-            "fieldPath",
-            Some(field),
-            "must be a valid path",
-        );
+    let field = rule.field_path.as_deref().unwrap_or_default();
+    if field.is_empty() {
+        return;
+    }
+    let faults = [
+        (field.trim().is_empty(), "must be non-empty if specified"),
+        (field.contains(['\n', '\r']), "must not contain line breaks"),
+        (!leads_somewhere(schema, field), "must be a valid path"),
+    ];
+    for (_, detail) in faults.iter().filter(|(wrong, _)| *wrong) {
+        report(Kind::Invalid, "fieldPath", Some(field), detail);
     }
 }
 
 /// Whether a path of the form `.a.b['c d']` names a field of the schema.
 fn leads_somewhere(schema: &Schema, path: &str) -> bool {
     let mut schema = schema;
-    let mut rest = path.trim();
+    let mut rest = path;
     if rest.is_empty() {
         return false;
     }

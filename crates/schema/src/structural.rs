@@ -3,10 +3,12 @@
 //! A structural schema says the type of everything outside of `allOf/anyOf/oneOf/not`, and those only
 //! restrict values. That is what makes pruning, defaulting and merging possible without evaluating logic.
 
+use std::collections::BTreeSet;
+
 use apimachinery::field::{FieldError, FieldErrorKind as Kind, FieldPath};
 use serde_json::Value;
 
-use crate::decode::{self, Origin, problem};
+use crate::decode::{self, EXCLUSIVE, Origin, problem};
 use crate::model::{AdditionalProperties, ListType, MapType, Schema, SchemaType};
 use crate::{default, prune_value, validate};
 use crate::{limits, rules};
@@ -40,6 +42,12 @@ impl Schema {
             return Ok(schema);
         }
         let mut errors = checker.errors;
+        // What was given in a form that could not be read is not missing too.
+        let given: BTreeSet<FieldPath> = (errors.iter())
+            .filter(|error| error.kind != Kind::Required)
+            .map(|error| error.path.clone())
+            .collect();
+        errors.retain(|error| error.kind != Kind::Required || !given.contains(&error.path));
         errors.sort_by_cached_key(ToString::to_string);
         errors.dedup_by_key(|error| error.to_string());
         Err(errors)
@@ -155,11 +163,10 @@ impl Checker {
             let detail = "must not be used if x-kubernetes-embedded-resource is set";
             self.forbidden(at.clone(), detail);
         }
-        if !schema.properties.is_empty() {
-            let detail = "additionalProperties and properties are mutual exclusive";
-            self.forbidden(at.clone(), detail);
-        }
         if let AdditionalProperties::Schema(child) = &schema.additional_properties {
+            if !schema.properties.is_empty() {
+                self.forbidden(at.clone(), EXCLUSIVE);
+            }
             self.schema(child, Level::Field, &at);
         }
     }
@@ -212,9 +219,16 @@ impl Checker {
             let Some(property) = schema.properties.get(name) else {
                 continue;
             };
+            let at = path.child("properties").key(name);
             if property.ty != Some(ty) {
-                let at = path.child("properties").key(name).child("type");
-                self.invalid(at, type_name(property), detail);
+                self.invalid(at.child("type"), type_name(property), detail);
+            }
+            if level == Level::Root {
+                self.no_default(
+                    property,
+                    &at,
+                    &format!("must not be set in top-level {name}"),
+                );
             }
         }
         let metadata = schema.properties.get("metadata");
@@ -230,6 +244,22 @@ impl Checker {
         if rest != Schema::default() {
             let detail = "must not specify anything other than name and generateName, but metadata is implicitly specified";
             self.forbidden(path.child("properties").key("metadata"), detail);
+        }
+    }
+
+    /// What every object has from its client cannot have a default.
+    fn no_default(&mut self, schema: &Schema, path: &FieldPath, detail: &str) {
+        if schema.default.is_some() {
+            self.forbidden(path.child("default"), detail);
+        }
+        for (name, property) in &schema.properties {
+            self.no_default(property, &path.child("properties").key(name), detail);
+        }
+        if let Some(items) = &schema.items {
+            self.no_default(items, &path.child("items"), detail);
+        }
+        if let AdditionalProperties::Schema(child) = &schema.additional_properties {
+            self.no_default(child, &path.child("additionalProperties"), detail);
         }
     }
 
@@ -333,6 +363,11 @@ impl Checker {
                 "x-kubernetes-map-type",
                 schema.map_type.is_some(),
                 "must be undefined to be structural",
+            ),
+            (
+                "x-kubernetes-validations",
+                !schema.validations.is_empty(),
+                "must be empty to be structural",
             ),
         ];
         for (key, found, detail) in findings {
@@ -464,7 +499,7 @@ impl Checker {
         }
         if items.ty != Some(SchemaType::Object) {
             let detail = "must be object if parent array's x-kubernetes-list-type is map";
-            self.invalid(at_items.child("type"), type_name(items), detail);
+            return self.invalid(at_items.child("type"), type_name(items), detail);
         }
         if !keys.iter().all(|key| items.properties.contains_key(key)) {
             let detail = "entries must all be names of item properties";
@@ -472,8 +507,8 @@ impl Checker {
         }
         for (index, key) in keys.iter().enumerate() {
             if keys[..index].contains(key) {
-                let bad = Some(Value::from(key.as_str()));
-                self.push(Kind::Duplicate, at_keys.index(index), bad, "");
+                let detail = "must not contain duplicate entries";
+                self.invalid(at_keys.clone(), keys.to_vec().into(), detail);
             }
             let Some(property) = items.properties.get(key) else {
                 continue;

@@ -193,7 +193,8 @@ pub(crate) fn embedded_resource(at: &mut Validator<'_>, object: &Map<String, Val
         match object.get(field) {
             None => report(Kind::Required, path, None, String::new()),
             Some(Value::String(text)) if text.is_empty() => {
-                report(Kind::Required, path, None, String::new());
+                let detail = "must not be empty".to_owned();
+                report(Kind::Invalid, path, Some("".into()), detail);
             }
             Some(Value::String(text)) if field == "kind" => {
                 for detail in name::dns1035_label(&text.to_lowercase()) {
@@ -215,7 +216,7 @@ pub(crate) fn embedded_resource(at: &mut Validator<'_>, object: &Map<String, Val
             }
             Some(other) => {
                 let detail = "must be a string".to_owned();
-                report(Kind::TypeInvalid, path, Some(other.clone()), detail);
+                report(Kind::Invalid, path, Some(other.clone()), detail);
             }
         }
     }
@@ -249,6 +250,21 @@ pub(crate) fn embedded_resource(at: &mut Validator<'_>, object: &Map<String, Val
             let path = here.child("annotations");
             report(Kind::Invalid, path, Some(key.as_str().into()), detail);
         }
+    }
+    let finalizers = metadata.get("finalizers").and_then(Value::as_array);
+    for finalizer in finalizers.into_iter().flatten() {
+        for detail in (finalizer.as_str().map(name::qualified_name)).unwrap_or_default() {
+            let path = here.child("finalizers");
+            report(Kind::Invalid, path, Some(finalizer.clone()), detail);
+        }
+    }
+    let namespace = metadata.get("namespace").and_then(Value::as_str);
+    for detail in (namespace.filter(|namespace| !namespace.is_empty()))
+        .map(name::dns1123_label)
+        .unwrap_or_default()
+    {
+        let path = here.child("namespace");
+        report(Kind::Invalid, path, namespace.map(Value::from), detail);
     }
     for field in ["name", "generateName"] {
         let text = metadata

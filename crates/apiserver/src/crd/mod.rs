@@ -8,6 +8,8 @@
 //! One task owns all of it. A writer of a CRD is answered after the task took the change up, so a client may
 //! use the new kind with its next request.
 
+mod columns;
+mod defaults;
 mod finalize;
 mod follower;
 mod formats;
@@ -17,6 +19,7 @@ mod selectable;
 mod status;
 mod strategy;
 mod validate;
+mod versions;
 
 use std::sync::Arc;
 

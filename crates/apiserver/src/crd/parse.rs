@@ -241,29 +241,31 @@ fn columns(version: &Value) -> Vec<PrinterColumn> {
         json!({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp",
         "description": "How long ago the object was created."}),
     ];
-    let list = list.map_or(age.as_slice(), Vec::as_slice);
-    list.iter()
-        .filter_map(|column| {
-            let description = text(column, "/description");
-            let path = text(column, "/jsonPath");
-            Some(PrinterColumn {
-                column: Column {
-                    name: text(column, "/name").to_owned(),
-                    ty: text(column, "/type").to_owned(),
-                    format: text(column, "/format").to_owned(),
-                    description: if description.is_empty() {
-                        format!("Custom resource definition column (in JSONPath format): {path}")
-                    } else {
-                        description.to_owned()
-                    },
-                    priority: column
-                        .get("priority")
-                        .and_then(Value::as_i64)
-                        .and_then(|p| p.try_into().ok())
-                        .unwrap_or(0),
-                },
-                path: JsonPath::parse(path).ok()?,
-            })
-        })
-        .collect()
+    let given = list.map_or(age.as_slice(), Vec::as_slice);
+    // One path that cannot be read, and the kind is shown like one without columns.
+    let columns: Option<Vec<_>> = given.iter().map(column).collect();
+    columns.unwrap_or_else(|| age.iter().filter_map(column).collect())
+}
+
+fn column(column: &Value) -> Option<PrinterColumn> {
+    let description = text(column, "/description");
+    let path = text(column, "/jsonPath");
+    Some(PrinterColumn {
+        column: Column {
+            name: text(column, "/name").to_owned(),
+            ty: text(column, "/type").to_owned(),
+            format: text(column, "/format").to_owned(),
+            description: if description.is_empty() {
+                format!("Custom resource definition column (in JSONPath format): {path}")
+            } else {
+                description.to_owned()
+            },
+            priority: column
+                .get("priority")
+                .and_then(Value::as_i64)
+                .and_then(|p| p.try_into().ok())
+                .unwrap_or(0),
+        },
+        path: JsonPath::parse(path).ok()?,
+    })
 }

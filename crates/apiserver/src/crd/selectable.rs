@@ -22,20 +22,20 @@ pub(super) fn validate(version: &Value, path: &FieldPath, errors: &mut Vec<Field
     };
     let mut seen = BTreeSet::new();
     for (index, field) in fields.iter().enumerate() {
-        let at = path.index(index);
+        let at = path.index(index).child("jsonPath");
         let given = field
             .get("jsonPath")
             .and_then(Value::as_str)
             .unwrap_or_default();
         if given.is_empty() {
-            errors.push(FieldError::required(&at.child("jsonPath"), ""));
+            errors.push(FieldError::required(&at, ""));
             continue;
         }
         let target = match find(&schema, given) {
             Ok(target) => target,
             Err(why) => {
                 let detail = format!("is an invalid path: {why}");
-                errors.push(FieldError::invalid(&at.child("jsonPath"), given, detail));
+                errors.push(FieldError::invalid(&at, given, detail));
                 continue;
             }
         };
@@ -107,8 +107,11 @@ mod tests {
             faults(&["spec.color", ".spec.none", ".spec.list[0]"]),
             ["f[0].jsonPath", "f[1].jsonPath", "f[2].jsonPath"]
         );
-        assert_eq!(faults(&[".spec.list", ".spec"]), ["f[0]", "f[1]"]);
-        assert_eq!(faults(&[".spec.color", ".spec.color"]), ["f[1]"]);
+        assert_eq!(
+            faults(&[".spec.list", ".spec"]),
+            ["f[0].jsonPath", "f[1].jsonPath"]
+        );
+        assert_eq!(faults(&[".spec.color", ".spec.color"]), ["f[1].jsonPath"]);
         let many: Vec<String> = (0..9).map(|i| format!(".spec.map.k{i}")).collect();
         assert_eq!(
             faults(&many.iter().map(String::as_str).collect::<Vec<_>>()),

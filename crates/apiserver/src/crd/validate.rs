@@ -1,33 +1,14 @@
 //! What a CRD must be like, beyond the shape of its fields.
 
 use apimachinery::field::{FieldError, FieldPath};
-use apimachinery::jsonpath::JsonPath;
 use apimachinery::{meta, name};
-use schema::Schema;
 use serde_json::Value;
 
-use super::selectable;
+use super::{status, versions};
 use crate::admission::client_config;
 use crate::conversion::REVIEWS;
-use crate::stack;
 
-const TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
-const FORMATS: [&str; 9] = [
-    "byte",
-    "date",
-    "date-time",
-    "double",
-    "float",
-    "int32",
-    "int64",
-    "name",
-    "password",
-];
-
-/// Longest text of `deprecationWarning`.
-const MAX_WARNING: usize = 256;
-
-fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value
         .pointer(pointer)
         .and_then(Value::as_str)
@@ -40,9 +21,10 @@ pub(super) fn crd(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let spec = FieldPath::new("spec");
     identity(object, &spec, old.is_none(), &mut errors);
     names(object, &spec.child("names"), &mut errors);
-    protected(object, &mut errors);
-    versions(object, &spec.child("versions"), &mut errors);
-    conversion(object, &spec.child("conversion"), &mut errors);
+    protected(object, old, &mut errors);
+    versions::validate(object, &spec, &mut errors);
+    let established = old.is_some_and(status::is_established);
+    conversion(object, established, &spec.child("conversion"), &mut errors);
     if object.pointer("/spec/preserveUnknownFields") == Some(&Value::Bool(true)) {
         errors.push(FieldError::invalid(
             &spec.child("preserveUnknownFields"),
@@ -51,9 +33,9 @@ pub(super) fn crd(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         ));
     }
     if let Some(old) = old {
-        immutable(object, old, &mut errors);
-        stored(object, &mut errors);
+        immutable(object, old, established, &mut errors);
     }
+    stored(object, &mut errors);
     errors
 }
 
@@ -64,15 +46,13 @@ fn identity(object: &Value, spec: &FieldPath, is_new: bool, errors: &mut Vec<Fie
     );
     if group.is_empty() {
         errors.push(FieldError::required(&spec.child("group"), ""));
-    } else if !group.contains('.') {
-        errors.push(FieldError::invalid(
-            &spec.child("group"),
-            group,
-            "should be a domain with at least one dot",
-        ));
     } else {
-        for detail in name::dns1123_subdomain(group) {
-            errors.push(FieldError::invalid(&spec.child("group"), group, detail));
+        let mut wrong = name::dns1123_subdomain(group).join(",");
+        if wrong.is_empty() && !group.contains('.') {
+            "should be a domain with at least one dot".clone_into(&mut wrong);
+        }
+        if !wrong.is_empty() {
+            errors.push(FieldError::invalid(&spec.child("group"), group, wrong));
         }
     }
     let given = meta::name(object).unwrap_or_default();
@@ -96,49 +76,43 @@ fn identity(object: &Value, spec: &FieldPath, is_new: bool, errors: &mut Vec<Fie
 }
 
 fn names(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
-    let plain =
-        |key: &str, errors: &mut Vec<FieldError>| match text(object, &format!("/spec/names/{key}"))
-        {
-            "" => errors.push(FieldError::required(&path.child(key), "")),
-            given => {
-                for detail in name::dns1035_label(given) {
-                    errors.push(FieldError::invalid(&path.child(key), given, detail));
-                }
-            }
+    let mut label = |at: FieldPath, given: &str, mixed_case: bool| {
+        let wrong = if mixed_case {
+            name::dns1035_label(&given.to_lowercase())
+        } else {
+            name::dns1035_label(given)
         };
-    plain("plural", errors);
-    plain("singular", errors);
-    for key in ["kind", "listKind"] {
+        if !wrong.is_empty() {
+            let prefix = if mixed_case {
+                "may have mixed case, but should otherwise match: "
+            } else {
+                ""
+            };
+            let detail = format!("{prefix}{}", wrong.join(","));
+            errors.push(FieldError::invalid(&at, given, detail));
+        }
+    };
+    for (key, mixed_case) in [
+        ("plural", false),
+        ("singular", false),
+        ("kind", true),
+        ("listKind", true),
+    ] {
         match text(object, &format!("/spec/names/{key}")) {
-            "" => errors.push(FieldError::required(&path.child(key), "")),
-            given => {
-                for detail in name::dns1035_label(&given.to_lowercase()) {
-                    errors.push(FieldError::invalid(
-                        &path.child(key),
-                        given,
-                        format!("may have mixed case, but should otherwise match: {detail}"),
-                    ));
-                }
-            }
+            "" => {}
+            given => label(path.child(key), given, mixed_case),
         }
     }
     for key in ["shortNames", "categories"] {
-        let list = object
-            .pointer(&format!("/spec/names/{key}"))
-            .and_then(Value::as_array);
-        for (index, given) in list
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .enumerate()
-        {
-            for detail in name::dns1035_label(given) {
-                errors.push(FieldError::invalid(
-                    &path.child(key).index(index),
-                    given,
-                    detail,
-                ));
-            }
+        let list = object.pointer(&format!("/spec/names/{key}"));
+        let list = list.and_then(Value::as_array).into_iter().flatten();
+        for (index, given) in list.filter_map(Value::as_str).enumerate() {
+            label(path.child(key).index(index), given, false);
+        }
+    }
+    for key in ["plural", "singular", "kind", "listKind"] {
+        if text(object, &format!("/spec/names/{key}")).is_empty() {
+            errors.push(FieldError::required(&path.child(key), ""));
         }
     }
     let kind = text(object, "/spec/names/kind");
@@ -163,9 +137,22 @@ pub(super) fn is_protected(group: &str) -> bool {
     })
 }
 
-/// Groups of the Kubernetes community need an approval.
-fn protected(object: &Value, errors: &mut Vec<FieldError>) {
-    if !is_protected(text(object, "/spec/group")) {
+/// What the annotation says: nothing, `unapproved`, where it was approved, or something else.
+fn approval(value: Option<&str>) -> u8 {
+    match value {
+        None | Some("") => 0,
+        Some(value) if value.starts_with("unapproved") => 1,
+        Some(value) if value.starts_with("https://") || value.starts_with("http://") => 2,
+        Some(_) => 3,
+    }
+}
+
+/// Groups of the Kubernetes community need an approval; one that stays as it was is no news.
+fn protected(object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let state = |crd: &Value| approval(meta::annotation(crd, APPROVED));
+    if !is_protected(text(object, "/spec/group"))
+        || old.is_some_and(|old| state(old) == state(object))
+    {
         return;
     }
     let path = FieldPath::new("metadata")
@@ -176,196 +163,12 @@ fn protected(object: &Value, errors: &mut Vec<FieldError>) {
             &path,
             "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111",
         )),
-        Some(value) if value.starts_with("https://") || value.starts_with("http://") || value.starts_with("unapproved") => {}
+        given if approval(given) < 3 => {}
         Some(value) => errors.push(FieldError::invalid(&path, value, "protected groups must have approval annotation \"api-approved.kubernetes.io\" with either a URL or a reason starting with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111")),
     }
 }
 
-fn versions(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
-    let list = object
-        .pointer("/spec/versions")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let mut seen = Vec::new();
-    let mut storages = 0;
-    for (index, version) in list.iter().enumerate() {
-        let at = path.index(index);
-        let given = text(version, "/name");
-        for detail in name::dns1035_label(given) {
-            if index == 0 {
-                // The old single `version` is the first of the list.
-                let old = FieldPath::new("spec").child("version");
-                errors.push(FieldError::invalid(&old, given, detail.clone()));
-            }
-            errors.push(FieldError::invalid(&at.child("name"), given, detail));
-        }
-        if seen.contains(&given) {
-            errors.push(FieldError::invalid(
-                path,
-                given,
-                "must contain unique version names",
-            ));
-        }
-        seen.push(given);
-        storages += usize::from(version.get("storage") == Some(&Value::Bool(true)));
-        schema(version, &at, errors);
-        columns(version, &at.child("additionalPrinterColumns"), errors);
-        subresources(version, &at.child("subresources"), errors);
-        selectable::validate(version, &at.child("selectableFields"), errors);
-        deprecation(version, &at.child("deprecationWarning"), errors);
-    }
-    if list.is_empty() {
-        errors.push(FieldError::required(path, "must have at least one version"));
-    } else if storages != 1 {
-        errors.push(FieldError::invalid(
-            path,
-            Value::Array(list.to_vec()),
-            "must have exactly one version marked as storage version",
-        ));
-    }
-}
-
-fn deprecation(version: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
-    let Some(warning) = version.get("deprecationWarning").and_then(Value::as_str) else {
-        return;
-    };
-    let mut wrong = |detail: String| errors.push(FieldError::invalid(path, warning, detail));
-    if version.get("deprecated") != Some(&Value::Bool(true)) {
-        return wrong("can only be set for deprecated versions".to_owned());
-    }
-    if warning.is_empty() {
-        wrong("must not be an empty string".to_owned());
-    }
-    if warning.len() > MAX_WARNING {
-        wrong(format!("must be <= {MAX_WARNING} characters long"));
-    }
-    if let Some(at) = warning.find(char::is_control) {
-        wrong(format!(
-            "must only contain printable UTF-8 characters; non-printable character found at index {at}"
-        ));
-    }
-}
-
-fn schema(version: &Value, at: &FieldPath, errors: &mut Vec<FieldError>) {
-    let path = at.child("schema").child("openAPIV3Schema");
-    match version.pointer("/schema/openAPIV3Schema") {
-        None | Some(Value::Null) => {
-            errors.push(FieldError::required(&path, "schemas are required"));
-        }
-        Some(document) => {
-            let compiled = Schema::parse_at(document, &path).and_then(|schema| {
-                if !has_rules(document) {
-                    return Ok(());
-                }
-                stack::compiling(|| cel::rules::compile(&schema, &path).map(drop))
-                    .unwrap_or_else(|| Err(vec![FieldError::internal(&path, stack::NO_STACK)]))
-            });
-            if let Err(found) = compiled {
-                errors.extend(found);
-            }
-        }
-    }
-}
-
-/// Whether a schema says anything in expressions; most say nothing.
-fn has_rules(document: &Value) -> bool {
-    match document {
-        Value::Object(map) => {
-            map.contains_key("x-kubernetes-validations") || map.values().any(has_rules)
-        }
-        Value::Array(list) => list.iter().any(has_rules),
-        _ => false,
-    }
-}
-
-fn columns(version: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
-    let list = version
-        .pointer("/additionalPrinterColumns")
-        .and_then(Value::as_array);
-    for (index, column) in list.into_iter().flatten().enumerate() {
-        let at = path.index(index);
-        if text(column, "/name").is_empty() {
-            errors.push(FieldError::required(&at.child("name"), ""));
-        }
-        match text(column, "/type") {
-            "" => errors.push(FieldError::required(
-                &at.child("type"),
-                format!("must be one of {}", TYPES.join(",")),
-            )),
-            ty if TYPES.contains(&ty) => {}
-            ty => errors.push(FieldError::invalid(
-                &at.child("type"),
-                ty,
-                format!("must be one of {}", TYPES.join(",")),
-            )),
-        }
-        let format = text(column, "/format");
-        if !format.is_empty() && !FORMATS.contains(&format) {
-            errors.push(FieldError::invalid(
-                &at.child("format"),
-                format,
-                format!("must be one of {}", FORMATS.join(",")),
-            ));
-        }
-        match text(column, "/jsonPath") {
-            "" => errors.push(FieldError::required(&at.child("jsonPath"), "")),
-            given => {
-                if let Err(e) = JsonPath::parse(given) {
-                    errors.push(FieldError::invalid(
-                        &at.child("jsonPath"),
-                        given,
-                        e.to_string(),
-                    ));
-                }
-            }
-        }
-    }
-}
-
-fn subresources(version: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
-    let Some(scale) = version
-        .pointer("/subresources/scale")
-        .filter(|s| s.is_object())
-    else {
-        return;
-    };
-    let path = path.child("scale");
-    for (key, root, required) in [
-        ("specReplicasPath", ".spec.", true),
-        ("statusReplicasPath", ".status.", true),
-        ("labelSelectorPath", "", false),
-    ] {
-        let given = text(scale, &format!("/{key}"));
-        let at = path.child(key);
-        if given.is_empty() {
-            if required {
-                errors.push(FieldError::required(&at, ""));
-            }
-        } else if given.contains('[') {
-            errors.push(FieldError::invalid(
-                &at,
-                given,
-                "must be a json path without array notation",
-            ));
-        } else if !root.is_empty() && !given.starts_with(root) {
-            errors.push(FieldError::invalid(
-                &at,
-                given,
-                format!("should be a json path under {}", root.trim_end_matches('.')),
-            ));
-        } else if root.is_empty() && !given.starts_with(".spec.") && !given.starts_with(".status.")
-        {
-            errors.push(FieldError::invalid(
-                &at,
-                given,
-                "should be a json path under either .status or .spec",
-            ));
-        }
-    }
-}
-
-fn conversion(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
+fn conversion(object: &Value, established: bool, path: &FieldPath, errors: &mut Vec<FieldError>) {
     // Paths are those of upstream's internal form, where the webhook's fields lie one level higher.
     let (config, reviews) = (
         path.child("webhookClientConfig"),
@@ -375,14 +178,26 @@ fn conversion(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
     let given = given.filter(|webhook| !webhook.is_null());
     match text(object, "/spec/conversion/strategy") {
         "None" | "" => {
-            if given.is_some() {
-                let detail = "should not be set when strategy is not set to Webhook";
+            let part = |key: &str| given.and_then(|webhook| webhook.get(key));
+            let detail = "should not be set when strategy is not set to Webhook";
+            if part("clientConfig").is_some_and(|config| !config.is_null()) {
                 errors.push(FieldError::forbidden(&config, detail));
+            }
+            let versions = part("conversionReviewVersions").and_then(Value::as_array);
+            if versions.is_some_and(|versions| !versions.is_empty()) {
+                errors.push(FieldError::forbidden(&reviews, detail));
             }
         }
         "Webhook" => {
             match given.and_then(|webhook| webhook.get("clientConfig")) {
-                Some(given) => client_config(given, &config, errors),
+                Some(given) => {
+                    let mut found = Vec::new();
+                    client_config(given, &config, &mut found);
+                    // Tools add the CA later, and put something else in its place until then.
+                    let bundle = config.child("caBundle");
+                    found.retain(|error| established || error.path != bundle);
+                    errors.extend(found);
+                }
                 None => errors.push(FieldError::required(
                     &config,
                     "required when strategy is set to Webhook",
@@ -425,15 +240,16 @@ fn review_versions(versions: &Value, path: &FieldPath, errors: &mut Vec<FieldErr
     }
 }
 
-fn immutable(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    for pointer in [
-        "/spec/group",
-        "/spec/scope",
-        "/spec/names/kind",
-        "/spec/names/plural",
+/// What the names of stored objects are made of cannot change; the rest of the identity is fixed once it is served.
+fn immutable(object: &Value, old: &Value, established: bool, errors: &mut Vec<FieldError>) {
+    for (pointer, always) in [
+        ("/spec/group", true),
+        ("/spec/scope", false),
+        ("/spec/names/kind", false),
+        ("/spec/names/plural", true),
     ] {
         let given = text(object, pointer);
-        if given != text(old, pointer) {
+        if (always || established) && given != text(old, pointer) {
             let path = pointer
                 .trim_start_matches('/')
                 .split('/')
@@ -443,29 +259,37 @@ fn immutable(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// Every version that objects may be stored in stays in the list.
 fn stored(object: &Value, errors: &mut Vec<FieldError>) {
-    let names: Vec<&str> = object
-        .pointer("/spec/versions")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .map(|v| text(v, "/name"))
-        .collect();
     let path = FieldPath::new("status").child("storedVersions");
-    let list = object
-        .pointer("/status/storedVersions")
-        .and_then(Value::as_array);
-    for (index, version) in list
-        .into_iter()
-        .flatten()
+    let list = object.pointer("/status/storedVersions");
+    let list = list.and_then(Value::as_array).map(Vec::as_slice);
+    let stored: Vec<&str> = (list.unwrap_or_default().iter())
         .filter_map(Value::as_str)
-        .enumerate()
-    {
-        if !names.contains(&version) {
+        .collect();
+    if stored.is_empty() {
+        let detail = "must have at least one stored version";
+        errors.push(FieldError::invalid(&path, Value::Null, detail));
+        return;
+    }
+    let versions = object.pointer("/spec/versions").and_then(Value::as_array);
+    let versions = versions.map(Vec::as_slice).unwrap_or_default();
+    for version in versions {
+        let name = text(version, "/name");
+        if version.get("storage") == Some(&Value::Bool(true)) && !stored.contains(&name) {
+            let detail = format!("must have the storage version {name}");
+            errors.push(FieldError::invalid(&path, stored.clone(), detail));
+        }
+    }
+    for (index, name) in stored.iter().enumerate() {
+        if !versions
+            .iter()
+            .any(|version| text(version, "/name") == *name)
+        {
             errors.push(FieldError::invalid(
                 &path.index(index),
-                version,
-                format!("missing from spec.versions; {version} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {version} and removes {version} from status.storedVersions"),
+                *name,
+                format!("missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"),
             ));
         }
     }

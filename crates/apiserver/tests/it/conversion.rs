@@ -420,5 +420,8 @@ async fn a_conversion_must_be_complete() {
     let none = json!({"strategy": "None", "webhook": {
         "clientConfig": {"url": "https://127.0.0.1/"}, "conversionReviewVersions": ["v1"],
     }});
-    assert_eq!(causes(none).await, [at("webhookClientConfig")]);
+    assert_eq!(
+        causes(none).await,
+        [at("webhookClientConfig"), at("conversionReviewVersions")]
+    );
 }

@@ -214,8 +214,8 @@ async fn selectable_fields_and_warnings_are_checked() {
     assert_eq!(
         wrong.await,
         [
-            format!("{at}.selectableFields[1].jsonPath"),
-            format!("{at}.selectableFields[2]")
+            "spec.selectableFields[1].jsonPath",
+            "spec.selectableFields[2].jsonPath"
         ]
     );
     let warning = [format!("{at}.deprecationWarning")];

@@ -128,7 +128,7 @@ async fn its_schema_is_enforced() {
         server
             .kubectl_fails(&["apply", "-f", "-"], &broken)
             .await
-            .contains("spec.versions[0].schema.openAPIV3Schema")
+            .contains("spec.validation.openAPIV3Schema")
     );
 }
 

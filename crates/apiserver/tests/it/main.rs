@@ -10,6 +10,7 @@ mod builtins;
 mod client;
 mod connect;
 mod conversion;
+mod crd_refusals;
 mod crd_rules;
 mod crds;
 mod discovery;

@@ -4,7 +4,7 @@
 //! often as the lists and maps around it allow, or as often as its smallest value fits into a request.
 
 use apimachinery::field::{FieldError, FieldErrorKind as Kind, FieldPath};
-use schema::{AdditionalProperties, ListType, Schema, ValidationRule};
+use schema::{AdditionalProperties, ListType, MapType, Schema, ValidationRule};
 use serde_json::json;
 
 use super::{CompiledRules, Node, Rule, Step};
@@ -41,7 +41,7 @@ struct Place {
     path: FieldPath,
     /// How often the schema occurs in one object, if that is bounded.
     times: Option<u64>,
-    /// The innermost list whose elements have no old values.
+    /// The outermost list or map whose parts have no old values.
     uncorrelatable: Option<FieldPath>,
     depth: usize,
 }
@@ -95,7 +95,11 @@ impl Compiler {
         }
         for (name, child) in &schema.properties {
             let path = place.path.child("properties").key(name);
-            let child_place = below(path, place.times, place.uncorrelatable.clone());
+            let uncorrelatable = match &place.uncorrelatable {
+                None if schema.map_type == Some(MapType::Atomic) => Some(place.path.clone()),
+                outer => outer.clone(),
+            };
+            let child_place = below(path, place.times, uncorrelatable);
             if let Some(child) = self.node(child, &child_place) {
                 node.properties.insert(name.clone(), child);
             }

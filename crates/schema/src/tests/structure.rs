@@ -42,7 +42,6 @@ fn types_are_needed_everywhere() {
     assert_eq!(
         faults(&json!({"type": "text"})),
         [
-            "FieldValueRequired a.type: Required value: must not be empty for specified object fields",
             "FieldValueNotSupported a.type: Unsupported value: \"text\": supported values: \"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\""
         ]
     );
@@ -98,11 +97,21 @@ fn properties_exclude_additional_ones() {
             "FieldValueForbidden a.additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive"
         ]
     );
+    // Nothing more, and anything more: what is not said of properties may be said beside them.
     assert_eq!(
         faults(&json!({"type": "object", "additionalProperties": false})),
-        [
-            "FieldValueForbidden a.additionalProperties: Forbidden: additionalProperties cannot be set to false"
-        ]
+        [""; 0]
+    );
+    assert_eq!(
+        faults(
+            &json!({"type": "object", "properties": {"x": {"type": "string"}},
+                       "additionalProperties": true})
+        ),
+        [""; 0]
+    );
+    assert_eq!(
+        root_faults(&json!({"type": "object", "additionalProperties": false})),
+        ["FieldValueForbidden additionalProperties: Forbidden: must not be used at the root"]
     );
 }
 
