@@ -21,12 +21,9 @@ pub(crate) enum View {
     #[default]
     Object,
     /// meta.k8s.io Table; the version is echoed.
-    Table {
-        beta: bool,
-    },
-    Partial {
-        beta: bool,
-    },
+    Table { beta: bool },
+    /// Metadata alone, of one object or of a list.
+    Partial { beta: bool, list: bool },
     /// Aggregated discovery.
     Discovery,
 }
@@ -63,11 +60,11 @@ impl Accept {
                 ..Accept::default()
             });
         }
-        let mut clauses: Vec<(f32, Accept)> = text.split(',').filter_map(clause).collect();
-        // Stable: clauses of equal quality keep the client's order.
-        clauses.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let mut clauses: Vec<(f32, u8, Accept)> = text.split(',').filter_map(clause).collect();
+        // Stable: clauses of equal quality keep the client's order, but what it names comes before "anything".
+        clauses.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         match clauses.first() {
-            Some((_, accept)) => Ok(Accept { gzip, ..*accept }),
+            Some((_, _, accept)) => Ok(Accept { gzip, ..*accept }),
             None => Err(ApiError::not_acceptable(&[
                 "application/json",
                 "application/yaml",
@@ -76,11 +73,14 @@ impl Accept {
     }
 }
 
-fn clause(text: &str) -> Option<(f32, Accept)> {
+/// The quality of a clause, how much it leaves open, and what it asks for.
+fn clause(text: &str) -> Option<(f32, u8, Accept)> {
     let mut parts = text.split(';').map(str::trim);
-    let format = match parts.next()? {
-        "application/json" | "application/*" | "*/*" => Format::Json,
-        "application/yaml" => Format::Yaml,
+    let (format, open) = match parts.next()? {
+        "application/json" => (Format::Json, 0),
+        "application/yaml" => (Format::Yaml, 0),
+        "application/*" => (Format::Json, 1),
+        "*/*" => (Format::Json, 2),
         _ => return None,
     };
     let (mut quality, mut as_, mut group, mut version) = (1.0_f32, "", "", "");
@@ -103,12 +103,16 @@ fn clause(text: &str) -> Option<(f32, Accept)> {
             "PartialObjectMetadata" | "PartialObjectMetadataList",
             "meta.k8s.io",
             "v1" | "v1beta1",
-        ) => View::Partial { beta },
+        ) => View::Partial {
+            beta,
+            list: as_ == "PartialObjectMetadataList",
+        },
         ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => View::Discovery,
         _ => return None,
     };
     (quality > 0.0).then_some((
         quality,
+        open,
         Accept {
             format,
             view,
@@ -149,6 +153,12 @@ mod tests {
             View::Table { beta: false }
         );
         assert_eq!(accept("*/*").unwrap().view, View::Object);
+        assert_eq!(
+            accept("*/*, application/*, application/yaml")
+                .unwrap()
+                .format,
+            Format::Yaml
+        );
         accept("text/csv").unwrap_err();
         accept("application/vnd.kubernetes.protobuf").unwrap_err();
         accept("application/json;as=Nothing;v=v1;g=meta.k8s.io").unwrap_err();

@@ -109,6 +109,8 @@ pub struct RequestInfo {
     pub tail: Vec<String>,
     /// The query.
     pub query: Query,
+    /// Whether the name is a field selector's, not the path's.
+    selected: bool,
 }
 
 fn plain_verb(method: &Method) -> &'static str {
@@ -214,30 +216,14 @@ impl RequestInfo {
             && let Some(name) = self.query.get("fieldSelector").and_then(single_name)
         {
             self.name = name;
+            self.selected = true;
         }
     }
 
     /// Name of the object in the URL's path; empty when the name comes from a field selector.
     #[must_use]
     pub fn path_name(&self) -> &str {
-        if matches!(self.verb, "list" | "watch" | "deletecollection") && !self.is_old_watch() {
-            ""
-        } else {
-            &self.name
-        }
-    }
-
-    /// Whether this is the deprecated `/watch/` form of a path.
-    #[must_use]
-    pub fn is_old_watch(&self) -> bool {
-        self.verb == "watch"
-            && self
-                .path
-                .split('/')
-                .filter(|p| !p.is_empty())
-                .nth(if self.group.is_empty() { 2 } else { 3 })
-                // Decoded, as `parse` reads it: else `%77atch` would be authorized for a name and show all.
-                .is_some_and(|segment| decode(segment, false) == "watch")
+        if self.selected { "" } else { &self.name }
     }
 }
 
@@ -334,6 +320,11 @@ mod tests {
         assert_eq!(i.name, "");
         let i = info(&Method::GET, "/api/v1/watch/namespaces/a/pods/p");
         assert_eq!((i.verb, i.path_name()), ("watch", "p"));
+        let i = info(
+            &Method::GET,
+            "/api/v1/watch/pods?fieldSelector=metadata.name%3Dp",
+        );
+        assert_eq!((i.verb, i.name.as_str(), i.path_name()), ("watch", "p", ""));
         let i = info(&Method::GET, "/api/v1/%77atch/namespaces/a/secrets/p");
         assert_eq!((i.verb, i.path_name()), ("watch", "p"));
     }

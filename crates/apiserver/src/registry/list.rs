@@ -9,8 +9,6 @@
 //! A `continue` token goes on at the revision of its first page; when that was compacted, 410 gives a token
 //! that goes on with newer state.
 
-use apimachinery::field::{FieldError, FieldPath};
-use apimachinery::gvk::GroupKind;
 use apimachinery::meta::ListMeta;
 use apimachinery::status::{ApiError, StatusCause};
 use bytes::Bytes;
@@ -19,7 +17,9 @@ use store::{Entry, ListRequest, Revision, StoreError};
 
 use super::selection::Selection;
 use super::stored_form::Splicer;
-use super::{Registry, codec, continue_token, store_error, versions, wait_for_revision};
+use super::{
+    Registry, codec, continue_token, list_options, store_error, versions, wait_for_revision,
+};
 use crate::kinds::Kind;
 use crate::limits;
 use crate::request::Query;
@@ -37,14 +37,6 @@ struct Options {
     not_older: Option<Revision>,
 }
 
-fn options_error(path: &str, error: impl FnOnce(&FieldPath) -> FieldError) -> ApiError {
-    ApiError::invalid(
-        &GroupKind::new("meta.internal.k8s.io", "ListOptions"),
-        "",
-        vec![error(&FieldPath::new(path))],
-    )
-}
-
 /// Parses a resourceVersion parameter: `None` for unset, `Some(0)` for "any".
 pub(super) fn revision_parameter(query: &Query) -> Result<Option<u64>, ApiError> {
     match query.get("resourceVersion") {
@@ -59,6 +51,7 @@ pub(super) fn revision_parameter(query: &Query) -> Result<Option<u64>, ApiError>
 
 impl Options {
     fn parse(query: &Query) -> Result<Self, ApiError> {
+        list_options::check_list(query)?;
         let limit = match query.get("limit") {
             None | Some("" | "0") => None,
             Some(text) => {
@@ -82,41 +75,9 @@ impl Options {
             .filter(|t| !t.is_empty())
             .map(str::to_owned);
         let version = revision_parameter(query)?;
+        // As upstream answers from its cache: whatever state there is, but all of it.
+        let limit = limit.filter(|_| token.is_some() || version != Some(0));
         let matching = query.get("resourceVersionMatch").unwrap_or_default();
-        if query.get("sendInitialEvents").is_some() {
-            return Err(options_error("sendInitialEvents", |p| {
-                FieldError::forbidden(p, "sendInitialEvents is forbidden for list")
-            }));
-        }
-        if !matches!(matching, "" | "Exact" | "NotOlderThan") {
-            return Err(options_error("resourceVersionMatch", |p| {
-                FieldError::not_supported(p, matching, &["Exact", "NotOlderThan", ""])
-            }));
-        }
-        if !matching.is_empty() && version.is_none() {
-            return Err(options_error("resourceVersionMatch", |p| {
-                FieldError::forbidden(
-                    p,
-                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
-                )
-            }));
-        }
-        if !matching.is_empty() && token.is_some() {
-            return Err(options_error("resourceVersionMatch", |p| {
-                FieldError::forbidden(
-                    p,
-                    "resourceVersionMatch is forbidden when continue is provided",
-                )
-            }));
-        }
-        if matching == "Exact" && version == Some(0) {
-            return Err(options_error("resourceVersionMatch", |p| {
-                FieldError::forbidden(
-                    p,
-                    "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-                )
-            }));
-        }
         if token.is_some() && version.is_some_and(|v| v > 0) {
             return Err(ApiError::bad_request(
                 "specifying resource version is not allowed when using continue",
@@ -262,8 +223,7 @@ async fn walk<T>(
     let (mut at, mut after) = (options.at, None);
     if let Some(token) = &options.token {
         let (revision, key) = continue_token::decode(token, &prefix)?;
-        // A token without revision goes on with newer state (see `expired_page`).
-        at = (revision.0 > 0).then_some(revision);
+        at = revision;
         after = Some(key);
     }
     if let Some(wanted) = options.at.or(options.not_older) {
@@ -290,9 +250,8 @@ async fn walk<T>(
         };
         let mut listing = match registry.store.list(request).await {
             Err(StoreError::Compacted { .. }) if options.token.is_some() => {
-                return Err(ApiError::expired(
-                    "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
-                ));
+                let last = after.unwrap_or_default();
+                return Err(expired_page(&prefix, &last));
             }
             other => other.map_err(store_error)?,
         };
@@ -321,13 +280,22 @@ async fn walk<T>(
     }
 }
 
+/// The answer to a token whose revision is gone: with another that goes on behind the same key, with newer state.
+fn expired_page(prefix: &str, last: &str) -> ApiError {
+    let mut error = ApiError::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+    );
+    error.0.metadata.continue_ = continue_token::encode(None, prefix, last);
+    error
+}
+
 fn page_meta(prefix: &str, last: &str, revision: Revision, left: u64, countable: bool) -> ListMeta {
     let mut meta = ListMeta {
         resource_version: revision.0.to_string(),
         ..ListMeta::default()
     };
     if left > 0 {
-        meta.continue_ = continue_token::encode(revision, prefix, last);
+        meta.continue_ = continue_token::encode(Some(revision), prefix, last);
         meta.remaining_item_count = countable.then(|| i64::try_from(left).unwrap_or(i64::MAX));
     }
     meta

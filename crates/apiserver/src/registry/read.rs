@@ -3,11 +3,27 @@
 use apimachinery::status::ApiError;
 use bytes::Bytes;
 use serde_json::Value;
-use store::Entry;
+use store::{Entry, Revision};
 
+use super::list::{revision_parameter, too_large_revision};
 use super::stored_form::Splicer;
-use super::{Registry, codec, store_error, versions};
+use super::{Registry, codec, store_error, versions, wait_for_revision};
 use crate::kinds::Kind;
+use crate::limits;
+use crate::request::Query;
+
+/// Waits until the store is as new as the `resourceVersion` that a get asks for; it may show newer state.
+pub(crate) async fn at_least(registry: &Registry, query: &Query) -> Result<(), ApiError> {
+    let Some(wanted) = revision_parameter(query)?.filter(|wanted| *wanted > 0) else {
+        return Ok(());
+    };
+    let wait = limits::FUTURE_REVISION_WAIT;
+    let current = wait_for_revision(&*registry.store, Revision(wanted), wait).await?;
+    if current.0 < wanted {
+        return Err(too_large_revision(wanted, current.0));
+    }
+    Ok(())
+}
 
 /// The object, or 404.
 pub(crate) async fn get(

@@ -17,8 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use apimachinery::field::{FieldError, FieldPath};
-use apimachinery::gvk::GroupKind;
 use apimachinery::status::ApiError;
 use bytes::Bytes;
 use store::{Entry, ListRequest, Revision, StoreError, WatchItem};
@@ -27,8 +25,9 @@ use tokio_util::sync::CancellationToken;
 use super::list::{revision_parameter, too_large_revision};
 use super::selection::Selection;
 use super::watch_frames::Frames;
-use super::{Registry, store_error, versions, wait_for_revision};
+use super::{Registry, list_options, store_error, versions, wait_for_revision};
 use crate::body::{FrameSender, ResponseBody, Stalled};
+use crate::crd;
 use crate::flow::WatchPlace;
 use crate::kinds::Kind;
 use crate::limits;
@@ -73,37 +72,11 @@ struct Start {
     timeout: Duration,
 }
 
-fn invalid(path: &str, detail: &str) -> ApiError {
-    let error = FieldError::forbidden(&FieldPath::new(path), detail);
-    ApiError::invalid(
-        &GroupKind::new("meta.internal.k8s.io", "ListOptions"),
-        "",
-        vec![error],
-    )
-}
-
 impl Start {
     fn parse(query: &Query) -> Result<Self, ApiError> {
+        list_options::check_watch(query)?;
         let version = revision_parameter(query)?;
-        let send_initial = query
-            .get("sendInitialEvents")
-            .map(|_| query.flag("sendInitialEvents"));
-        let matching = query.get("resourceVersionMatch").unwrap_or_default();
-        match (send_initial, matching) {
-            (Some(_), "NotOlderThan") | (None, "") => {}
-            (Some(_), _) => {
-                return Err(invalid(
-                    "resourceVersionMatch",
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                ));
-            }
-            (None, _) => {
-                return Err(invalid(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-                ));
-            }
-        }
+        let send_initial = list_options::send_initial_events(query);
         let bookmarks = query.flag("allowWatchBookmarks");
         let timeout = match query.get("timeoutSeconds") {
             None | Some("" | "0") => limits::WATCH_TIMEOUT.mul_f64(1.0 + rand::random::<f64>()),
@@ -209,7 +182,7 @@ pub(crate) async fn watch(
         // The last moment at which a client that reconnects hears where to go on.
         farewell: tokio::time::Instant::now() + start.timeout.saturating_sub(limits::FAREWELL),
     };
-    match registry.store.watch(&prefix, after).await {
+    match changes(registry, &kind, &prefix, after).await {
         Ok(events) => {
             let stop = request.stop;
             let (place, abort) = (request.place, request.abort);
@@ -236,6 +209,26 @@ pub(crate) async fn watch(
         Err(e) => return Err(store_error(e)),
     }
     Ok(body)
+}
+
+/// Changes after a revision, which must lie in the history of the kind: that of a custom one begins with its CRD.
+async fn changes(
+    registry: &Registry,
+    kind: &Kind,
+    prefix: &str,
+    after: Revision,
+) -> Result<store::Watch, StoreError> {
+    if kind.is_crd() {
+        // CRDs belong to no namespace, which their keys say.
+        let key = format!("{}-/{}.{}", crd::PREFIX, kind.plural, kind.group);
+        if let (Some(crd), _) = registry.store.get(&key).await?
+            && after < crd.created
+        {
+            let oldest = crd.created;
+            return Err(StoreError::Compacted { oldest });
+        }
+    }
+    registry.store.watch(prefix, after).await
 }
 
 async fn feed_ends(stop: CancellationToken, timeout: Duration) {

@@ -158,7 +158,7 @@ impl Frames {
     fn frame(&mut self, ty: &str, object: Value) -> Bytes {
         let object = match self.accept.view {
             View::Object | View::Discovery => object,
-            View::Partial { beta } => table::partial(object, beta),
+            View::Partial { beta, .. } => table::partial(object, beta),
             View::Table { beta } => {
                 let mut shown =
                     table::watch_row(&self.kind, object, self.include, beta, ty == "BOOKMARK");

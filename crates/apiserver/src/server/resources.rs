@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use apimachinery::status::ApiError;
+use apimachinery::status::{ApiError, Reason};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 
@@ -48,6 +48,7 @@ pub(super) async fn serve(
             "application/yaml",
         ]));
     }
+    suits(kind, routed)?;
     if routed.info.verb == "watch" {
         return watch(inner, kind, routed).await;
     }
@@ -192,6 +193,23 @@ async fn main(
     }
 }
 
+/// Whether what is read can be shown in the view that was asked for.
+fn suits(kind: &Kind, routed: &Routed) -> Result<(), ApiError> {
+    let refused = match (routed.accept.view, routed.info.verb) {
+        (View::Partial { list: false, .. }, "list") => format!(
+            "you requested PartialObjectMetadata, but the requested object is a list ({})",
+            kind.list_kind
+        ),
+        (View::Partial { list: true, .. }, "get") => format!(
+            "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
+            kind.kind
+        ),
+        (View::Table { .. }, _) => return IncludeObject::check(&routed.info.query),
+        _ => return Ok(()),
+    };
+    Err(ApiError::new(Reason::NotAcceptable, refused, None))
+}
+
 /// Whether the answer is what is stored, as compact JSON.
 fn is_plain(accept: Accept) -> bool {
     accept.format == Format::Json && accept.view == View::Object && !accept.pretty
@@ -207,6 +225,7 @@ async fn writable(
     let info = &routed.info;
     match info.verb {
         "get" => {
+            registry::at_least(&inner.registry, &info.query).await?;
             let namespace = if kind.namespaced {
                 info.namespace.as_str()
             } else {
@@ -261,7 +280,12 @@ async fn scale(
         "update" => registry::scale_update(&call, read(routed, body).await?).await?,
         "patch" => {
             let ty = PatchType::parse(&routed.headers, kind)?;
-            let decoded = decode::decode_as(decode::BodyFormat::Json, &body::read(body).await?)?;
+            let format = if ty == PatchType::Apply {
+                decode::BodyFormat::Yaml
+            } else {
+                decode::BodyFormat::Json
+            };
+            let decoded = decode::decode_as(format, &body::read(body).await?)?;
             registry::scale_patch(&call, ty, decoded).await?
         }
         _ => return Err(ApiError::method_not_allowed()),
@@ -367,7 +391,7 @@ fn present(kind: &Kind, status: StatusCode, object: Value, routed: &Routed) -> R
                 beta,
             )
         }
-        View::Partial { beta } => table::partial(object, beta),
+        View::Partial { beta, .. } => table::partial(object, beta),
         View::Object | View::Discovery => object,
     };
     respond::value(status, &object, accept)
@@ -383,7 +407,7 @@ fn list_response(kind: &Kind, listed: Listed, routed: &Routed) -> Response {
             IncludeObject::parse(&routed.info.query),
             beta,
         ),
-        View::Partial { beta } => table::partial_list(listed.items, &listed.meta, beta),
+        View::Partial { beta, .. } => table::partial_list(listed.items, &listed.meta, beta),
         View::Object | View::Discovery => {
             let items = listed.items.into_iter();
             let items = items.map(|item| registry::untyped(kind, item)).collect();

@@ -8,6 +8,7 @@ mod pods;
 mod rows;
 
 use apimachinery::meta::{self, ListMeta};
+use apimachinery::status::ApiError;
 use apimachinery::table::human_duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -30,6 +31,16 @@ impl IncludeObject {
             Some("None") => IncludeObject::None,
             Some("Object") => IncludeObject::Object,
             _ => IncludeObject::Metadata,
+        }
+    }
+
+    /// Refuses what `includeObject` cannot be.
+    pub(crate) fn check(query: &Query) -> Result<(), ApiError> {
+        match query.get("includeObject").unwrap_or_default() {
+            "" | "None" | "Metadata" | "Object" => Ok(()),
+            other => Err(ApiError::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+            ))),
         }
     }
 }
@@ -158,7 +169,7 @@ fn definitions(kind: &Kind) -> Vec<Value> {
 /// The age of an object, as kubectl shows it.
 pub(super) fn age(time: Option<Timestamp>, now: Timestamp) -> Value {
     match time {
-        Some(time) => Value::String(human_duration((now.as_second() - time.as_second()).max(0))),
+        Some(time) => Value::String(human_duration(now.as_second() - time.as_second())),
         None => Value::String("<unknown>".to_owned()),
     }
 }

@@ -23,6 +23,7 @@ mod hostile;
 mod https;
 mod kubectl;
 mod large_crds;
+mod lists;
 mod oidc;
 mod requests;
 mod rules;
