@@ -19,7 +19,7 @@ pub use json::json_patch;
 pub use merge::merge_patch;
 pub use strategic::{ListStrategy, MapStrategy, PatchMeta};
 
-use crate::status::{ApiError, Reason, StatusCause, StatusDetails};
+use crate::status::{ApiError, Reason, StatusDetails};
 
 /// Why a patch could not be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,19 +49,11 @@ impl From<PatchError> for ApiError {
             PatchError::Malformed(message) => Self::bad_request(message),
             PatchError::TooManyOperations { .. } => Self::too_large(error),
             PatchError::DoesNotApply(message) | PatchError::TooMuch(message) => {
-                let cause = StatusCause {
-                    reason: "UnexpectedServerResponse".to_owned(),
-                    message: message.clone(),
-                    field: String::new(),
-                };
-                let details = StatusDetails {
-                    causes: vec![cause],
-                    ..StatusDetails::default()
-                };
+                // Upstream's message ends before the colon, and its details are empty.
                 let message = format!(
                     "the server rejected our request due to an error in our request: {message}"
                 );
-                Self::new(Reason::Invalid, message, Some(details))
+                Self::new(Reason::Invalid, message, Some(StatusDetails::default()))
             }
         }
     }

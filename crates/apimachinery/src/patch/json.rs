@@ -1,8 +1,7 @@
 //! JSON patch, RFC 6902.
 //!
-//! As in kube-apiserver, `test` for `null` also passes where nothing is. Array indexes are those of
-//! the RFC: no sign, no leading zeros. Operations run on a copy that replaces the object only when
-//! all of them succeed.
+//! As in kube-apiserver, `test` for `null` also passes where nothing is, and an array index with a minus
+//! counts from the end. Operations run on a copy that replaces the object only when all of them succeed.
 
 use serde_json::Value;
 
@@ -52,12 +51,19 @@ fn does_not_apply(op: &str, why: &str, path: &str) -> PatchError {
 
 impl Run {
     fn step(&mut self, operation: &Value) -> Result<(), PatchError> {
-        let text = |field: &str| {
-            operation.get(field).and_then(Value::as_str).ok_or_else(|| {
-                PatchError::DoesNotApply(format!(
-                    "JSON patch operation without a string in \"{field}\""
-                ))
-            })
+        if !operation.is_object() && !operation.is_null() {
+            return Err(PatchError::Malformed(
+                "error decoding patch: an operation must be an object".to_owned(),
+            ));
+        }
+        let text = |field: &str| match operation.get(field) {
+            Some(Value::String(text)) => Ok(text.as_str()),
+            None | Some(Value::Null) => Err(PatchError::DoesNotApply(format!(
+                "JSON patch operation without \"{field}\""
+            ))),
+            Some(_) => Err(PatchError::Malformed(format!(
+                "error decoding patch: \"{field}\" of an operation must be a string"
+            ))),
         };
         let value = || {
             operation.get("value").ok_or_else(|| {
@@ -167,7 +173,7 @@ impl Run {
                 let at = if last == "-" {
                     Some(list.len())
                 } else {
-                    index(last)
+                    index(last, list.len() + 1)
                 };
                 let at = at
                     .filter(|at| *at <= list.len())
@@ -187,14 +193,17 @@ impl Run {
             )));
         };
         let mut work = 0;
-        let removed = match lookup_mut(&mut self.document, parents) {
-            Some(Value::Object(map)) => map.remove(last),
-            Some(Value::Array(list)) => index(last).filter(|at| *at < list.len()).map(|at| {
-                work = list.len() - at;
-                list.remove(at)
-            }),
-            _ => return Err(does_not_apply(op, "path", path)),
-        };
+        let removed =
+            match lookup_mut(&mut self.document, parents) {
+                Some(Value::Object(map)) => map.remove(last),
+                Some(Value::Array(list)) => index(last, list.len())
+                    .filter(|at| *at < list.len())
+                    .map(|at| {
+                        work = list.len() - at;
+                        list.remove(at)
+                    }),
+                _ => return Err(does_not_apply(op, "path", path)),
+            };
         self.charge(work)?;
         removed.ok_or_else(|| does_not_apply(op, "key", path))
     }
@@ -230,16 +239,23 @@ fn parse(text: &str) -> Result<Pointer, PatchError> {
         .collect()
 }
 
-fn index(token: &str) -> Option<usize> {
+/// The place that a token names in a list of this length; negative ones count from the end, as upstream's do.
+fn index(token: &str, length: usize) -> Option<usize> {
+    let digits = token.strip_prefix('-').unwrap_or(token);
     let plain =
-        token.bytes().all(|b| b.is_ascii_digit()) && (token == "0" || !token.starts_with('0'));
-    plain.then(|| token.parse().ok())?
+        digits.bytes().all(|b| b.is_ascii_digit()) && (token == "0" || !digits.starts_with('0'));
+    let number: usize = plain.then(|| digits.parse().ok())??;
+    if digits.len() == token.len() {
+        Some(number)
+    } else {
+        length.checked_sub(number)
+    }
 }
 
 fn lookup<'a>(value: &'a Value, pointer: &[String]) -> Option<&'a Value> {
     pointer.iter().try_fold(value, |value, token| match value {
         Value::Object(map) => map.get(token),
-        Value::Array(list) => list.get(index(token)?),
+        Value::Array(list) => list.get(index(token, list.len())?),
         _ => None,
     })
 }
@@ -247,7 +263,10 @@ fn lookup<'a>(value: &'a Value, pointer: &[String]) -> Option<&'a Value> {
 fn lookup_mut<'a>(value: &'a mut Value, pointer: &[String]) -> Option<&'a mut Value> {
     pointer.iter().try_fold(value, |value, token| match value {
         Value::Object(map) => map.get_mut(token),
-        Value::Array(list) => list.get_mut(index(token)?),
+        Value::Array(list) => {
+            let at = index(token, list.len())?;
+            list.get_mut(at)
+        }
         _ => None,
     })
 }

@@ -85,6 +85,33 @@ fn json_patch_operations() {
 }
 
 #[test]
+fn json_patches_count_from_the_end_too() {
+    let cases = [
+        (
+            json!({"op": "add", "path": "/l/-1", "value": 9}),
+            json!([1, 2, 3, 9]),
+        ),
+        (
+            json!({"op": "add", "path": "/l/-2", "value": 9}),
+            json!([1, 2, 9, 3]),
+        ),
+        (
+            json!({"op": "replace", "path": "/l/-1", "value": 9}),
+            json!([1, 2, 9]),
+        ),
+        (json!({"op": "remove", "path": "/l/-3"}), json!([2, 3])),
+        (
+            json!({"op": "copy", "from": "/l/-1", "path": "/l/0"}),
+            json!([3, 1, 2, 3]),
+        ),
+    ];
+    for (operation, expected) in cases {
+        let patched = json(json!({"l": [1, 2, 3]}), json!([operation])).unwrap();
+        assert_eq!(patched["l"], expected, "{operation}");
+    }
+}
+
+#[test]
 fn json_patches_that_do_not_apply() {
     let doc = json!({"a": {"b": 1}, "l": [1]});
     let refused = [
@@ -98,7 +125,9 @@ fn json_patches_that_do_not_apply() {
         json!([{"op": "add", "path": "/a/b/c", "value": 1}]),
         json!([{"op": "add", "path": "/l/2", "value": 1}]),
         json!([{"op": "add", "path": "/l/01", "value": 1}]),
-        json!([{"op": "add", "path": "/l/-1", "value": 1}]),
+        json!([{"op": "add", "path": "/l/-3", "value": 1}]),
+        json!([{"op": "remove", "path": "/l/-2"}]),
+        json!([{"op": "remove", "path": "/l/-0"}]),
         json!([{"op": "remove", "path": "/l/-"}]),
         json!([{"op": "add", "path": "/x"}]),
         json!([{"op": "add", "path": "x", "value": 1}]),
@@ -108,7 +137,6 @@ fn json_patches_that_do_not_apply() {
         json!([{"op": "copy", "from": "/none", "path": "/x"}]),
         json!([{"op": "spin", "path": "/x"}]),
         json!([{"path": "/x"}]),
-        json!([5]),
     ];
     for patch in refused {
         assert!(
@@ -119,10 +147,19 @@ fn json_patches_that_do_not_apply() {
             "{patch}"
         );
     }
-    assert!(matches!(
-        json(doc.clone(), json!({"op": "remove"})),
-        Err(PatchError::Malformed(_))
-    ));
+    for malformed in [
+        json!({"op": "remove"}),
+        json!([5]),
+        json!([{"op": 5, "path": "/a"}]),
+    ] {
+        assert!(
+            matches!(
+                json(doc.clone(), malformed.clone()),
+                Err(PatchError::Malformed(_))
+            ),
+            "{malformed}"
+        );
+    }
     // All or nothing.
     let mut target = doc.clone();
     let patch = json!([{"op": "remove", "path": "/a"}, {"op": "test", "path": "/l", "value": 0}]);

@@ -63,13 +63,7 @@ pub(crate) async fn patch(
     };
     let decoded = decode_as(format, body)?;
     if ty == PatchType::Apply {
-        if !call.options.manager_given {
-            return Err(bad_option(
-                "fieldManager",
-                "Required value: is required for apply patch",
-            ));
-        }
-        return update(call, &Apply { call, decoded }).await;
+        return apply(call, decoded).await;
     }
     if call.options.force_given {
         return Err(bad_option(
@@ -78,6 +72,17 @@ pub(crate) async fn patch(
         ));
     }
     update(call, &Patch { call, ty, decoded }).await
+}
+
+/// Server-side apply of what was decoded.
+pub(super) async fn apply(call: &Call<'_>, decoded: Decoded) -> Result<Outcome, ApiError> {
+    if !call.options.manager_given {
+        return Err(bad_option(
+            "fieldManager",
+            "Required value: is required for apply patch",
+        ));
+    }
+    update(call, &Apply { call, decoded }).await
 }
 
 fn bad_option(field: &str, message: &str) -> ApiError {

@@ -76,7 +76,7 @@ pub(super) fn conform(
 }
 
 /// What cannot be decoded is no object of the kind; of a patch, it is the patch that is at fault.
-fn undecodable(call: &Call<'_>, object: &Value, fault: &str, patched: bool) -> ApiError {
+pub(super) fn undecodable(call: &Call<'_>, object: &Value, fault: &str, patched: bool) -> ApiError {
     let kind = &call.kind.kind;
     if patched {
         // Enough of the object to recognise it.
@@ -163,11 +163,8 @@ fn unknown_fields(
                     all.join(", "),
                     "strict decoding error",
                 );
-                return Err(ApiError::invalid(
-                    &call.kind.group_kind(),
-                    call.name,
-                    vec![error],
-                ));
+                let nothing = apimachinery::gvk::GroupKind::new("", "");
+                return Err(ApiError::invalid(&nothing, "", vec![error]));
             }
             Err(ApiError::bad_request(format!(
                 "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
@@ -182,7 +179,9 @@ fn unknown_fields(
 
 /// Fields that OpenAPI calls required and kube-apiserver does not miss.
 fn may_lack(path: &str) -> bool {
-    path == "status" || path.starts_with("status.") || path == "spec.drivers"
+    // Of CRDs the strategy says so itself, where upstream's internal form has the field.
+    let told = ["status.", "spec.versions[", "spec.conversion."];
+    told.iter().any(|start| path.starts_with(start)) || ["status", "spec.drivers"].contains(&path)
 }
 
 /// Judges the completed object; `errors` are those found before.

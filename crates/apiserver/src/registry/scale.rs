@@ -5,7 +5,7 @@ use apimachinery::meta;
 use apimachinery::status::ApiError;
 use serde_json::{Value, json};
 
-use super::patch::PatchType;
+use super::patch::{self, PatchType};
 use super::{Call, read, update_with};
 use crate::decode::Decoded;
 use crate::kinds::Scale;
@@ -101,23 +101,60 @@ pub(crate) async fn scale_patch(
     ty: PatchType,
     decoded: Decoded,
 ) -> Result<Value, ApiError> {
+    if ty == PatchType::Apply {
+        let applied = of_parent(call, decoded)?;
+        let outcome = patch::apply(call, applied).await?;
+        return to_scale(call, &outcome.object);
+    }
     apply(call, &|mut scale| {
-        let done = match ty {
-            PatchType::Json => apimachinery::patch::json_patch(&mut scale, &decoded.value),
-            PatchType::Merge | PatchType::Strategic => {
-                apimachinery::patch::merge_patch(&mut scale, &decoded.value)
-            }
-            PatchType::Apply => {
-                return Err(ApiError::unsupported_media_type(&[
-                    "application/json-patch+json",
-                    "application/merge-patch+json",
-                ]));
-            }
+        let done = if ty == PatchType::Json {
+            apimachinery::patch::json_patch(&mut scale, &decoded.value)
+        } else {
+            apimachinery::patch::merge_patch(&mut scale, &decoded.value)
         };
         done.map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))?;
         Ok(scale)
     })
     .await
+}
+
+/// An applied Scale as what it says of the object itself: its replicas, and nothing else.
+fn of_parent(call: &Call<'_>, decoded: Decoded) -> Result<Decoded, ApiError> {
+    let scale = &decoded.value;
+    let given = |key: &str| scale.get(key).and_then(Value::as_str).unwrap_or_default();
+    if (given("apiVersion"), given("kind")) != ("autoscaling/v1", "Scale") {
+        return Err(ApiError::bad_request(format!(
+            "Incorrect version specified in apply patch. Specified patch version: {} {}, expected: autoscaling/v1 Scale",
+            given("apiVersion"),
+            given("kind")
+        )));
+    }
+    let mut applied = json!({
+        "apiVersion": call.kind.api_version(), "kind": call.kind.kind, "metadata": scale.get("metadata"),
+    });
+    if let Some(replicas) = scale.pointer("/spec/replicas").and_then(Value::as_i64) {
+        set(&mut applied, &paths(call).0, checked(call, replicas)?);
+    }
+    Ok(Decoded {
+        value: applied,
+        ..decoded
+    })
+}
+
+/// A number of replicas that may be asked for.
+fn checked(call: &Call<'_>, replicas: i64) -> Result<Value, ApiError> {
+    if replicas >= 0 {
+        return Ok(replicas.into());
+    }
+    let path = FieldPath::new("spec").child("replicas");
+    let error = FieldError::invalid(&path, replicas, "should be a non-negative integer");
+    // Of a custom resource upstream names the resource's kind here, else that of the body.
+    let named = if call.kind.is_crd() {
+        call.kind.group_kind()
+    } else {
+        apimachinery::gvk::GroupKind::new("autoscaling", "Scale")
+    };
+    Err(ApiError::invalid(&named, call.name, vec![error]))
 }
 
 async fn apply(
@@ -140,21 +177,7 @@ async fn apply(
             .pointer("/spec/replicas")
             .and_then(Value::as_i64)
             .unwrap_or(0);
-        if replicas < 0 {
-            let error = FieldError::invalid(
-                &FieldPath::new("spec").child("replicas"),
-                replicas,
-                "should be a non-negative integer",
-            );
-            // Of a custom resource upstream names the resource's kind here, else that of the body.
-            let named = if call.kind.is_crd() {
-                call.kind.group_kind()
-            } else {
-                apimachinery::gvk::GroupKind::new("autoscaling", "Scale")
-            };
-            return Err(ApiError::invalid(&named, call.name, vec![error]));
-        }
-        set(object, &spec, Value::from(replicas));
+        set(object, &spec, checked(call, replicas)?);
         Ok(())
     })
     .await?;

@@ -174,7 +174,15 @@ async fn attempt(
     } = read;
     let resource = call.kind.group_resource();
     let mut object = proposal.object;
-    checks::type_of(call, &mut object)?;
+    let patched = !proposal.whole && !proposal.applied;
+    if let Err(error) = checks::type_of(call, &mut object) {
+        // Of what a patch made, the patch is at fault.
+        return Err(if patched && error.code() == 400 {
+            pipeline::undecodable(call, &object, &error.0.message, true)
+        } else {
+            error
+        });
+    }
     metadata::tidy(&mut object);
     checks::place(call, &mut object)?;
     let demanded = preconditions(call, &object, &old, proposal.whole)?;

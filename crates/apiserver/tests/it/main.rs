@@ -25,6 +25,7 @@ mod kubectl;
 mod large_crds;
 mod lists;
 mod oidc;
+mod patches;
 mod requests;
 mod rules;
 mod sealing;
