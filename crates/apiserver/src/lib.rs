@@ -68,6 +68,7 @@ mod registry;
 mod replicas;
 mod request;
 mod respond;
+mod review_rules;
 mod reviews;
 mod sealing;
 mod server;

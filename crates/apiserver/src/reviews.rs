@@ -1,13 +1,13 @@
 //! Kinds that are computed: reviews of tokens, of access, and of oneself.
 
 use ::authz::{Attributes, Decision, User, rules_status};
-use apimachinery::field::{FieldError, FieldPath};
 use apimachinery::status::ApiError;
 use apimachinery::time::format_time;
 use serde_json::{Value, json};
 
 use crate::kinds::Kind;
 use crate::registry::Reader;
+use crate::review_rules::{self, Scope};
 use crate::server::Inner;
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
@@ -31,16 +31,19 @@ pub(crate) async fn serve(
             review["metadata"] = json!({"creationTimestamp": format_time(jiff::Timestamp::now())});
             json!({"userInfo": user})
         }
-        "tokenreviews" => token(inner, kind, &review).await?,
-        "selfsubjectaccessreviews" => access(inner, kind, &review, user, None)?,
-        "subjectaccessreviews" => access(inner, kind, &review, &subject(kind, &review)?, None)?,
-        "localsubjectaccessreviews" => access(
-            inner,
-            kind,
-            &review,
-            &subject(kind, &review)?,
-            Some(namespace),
-        )?,
+        "tokenreviews" => token(inner, &review).await?,
+        "selfsubjectaccessreviews" => {
+            judge(kind, &review, Scope::Own)?;
+            access(inner, &review, user)
+        }
+        "subjectaccessreviews" => {
+            judge(kind, &review, Scope::Anybody)?;
+            access(inner, &review, &subject(&review))
+        }
+        "localsubjectaccessreviews" => {
+            judge(kind, &review, Scope::Local(namespace))?;
+            access(inner, &review, &subject(&review))
+        }
         "selfsubjectrulesreviews" => {
             let namespace = text(&review, "/spec/namespace");
             if namespace.is_empty() {
@@ -90,12 +93,16 @@ fn strings(value: Option<&Value>) -> Vec<String> {
         .collect()
 }
 
-fn invalid(kind: &Kind, errors: Vec<FieldError>) -> ApiError {
-    ApiError::invalid(&kind.group_kind(), "", errors)
+fn judge(kind: &Kind, review: &Value, scope: Scope<'_>) -> Result<(), ApiError> {
+    let errors = review_rules::check(review, scope);
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid(&kind.group_kind(), "", errors))
 }
 
-fn subject(kind: &Kind, review: &Value) -> Result<User, ApiError> {
-    let user = User {
+fn subject(review: &Value) -> User {
+    User {
         name: text(review, "/spec/user").to_owned(),
         uid: text(review, "/spec/uid").to_owned(),
         groups: strings(review.pointer("/spec/groups")),
@@ -106,93 +113,46 @@ fn subject(kind: &Kind, review: &Value) -> Result<User, ApiError> {
             .flatten()
             .map(|(key, values)| (key.clone(), strings(Some(values))))
             .collect(),
-    };
-    if user.name.is_empty() && user.groups.is_empty() {
-        let error = FieldError::invalid(
-            &FieldPath::new("spec").child("user"),
-            "",
-            "at least one of user or group must be specified",
-        );
-        return Err(invalid(kind, vec![error]));
     }
-    Ok(user)
 }
 
-fn access(
-    inner: &Inner,
-    kind: &Kind,
-    review: &Value,
-    user: &User,
-    local: Option<&str>,
-) -> Result<Value, ApiError> {
-    let spec = FieldPath::new("spec");
-    let resource = review
-        .pointer("/spec/resourceAttributes")
-        .filter(|v| v.is_object());
-    let path = review
-        .pointer("/spec/nonResourceAttributes")
-        .filter(|v| v.is_object());
-    let attributes = match (resource, path) {
-        (Some(r), None) => {
-            if let Some(namespace) = local
-                && text(r, "/namespace") != namespace
-            {
-                let error = FieldError::invalid(
-                    &spec.child("resourceAttributes").child("namespace"),
-                    text(r, "/namespace"),
-                    "must match metadata.namespace",
-                );
-                return Err(invalid(kind, vec![error]));
-            }
-            Attributes {
-                version: text(r, "/version"),
-                subresource: text(r, "/subresource"),
-                namespace: text(r, "/namespace"),
-                name: text(r, "/name"),
-                ..Attributes::resource(
-                    user,
-                    text(r, "/verb"),
-                    text(r, "/group"),
-                    text(r, "/resource"),
-                )
-            }
-        }
-        (None, Some(p)) if local.is_none() => {
+/// Of a review that was judged: whether the user may do what it asks about.
+fn access(inner: &Inner, review: &Value, user: &User) -> Value {
+    let none = Value::Null;
+    let part = |key: &str| review.pointer(&format!("/spec/{key}")).unwrap_or(&none);
+    let attributes = match part("resourceAttributes") {
+        r if r.is_object() => Attributes {
+            version: text(r, "/version"),
+            subresource: text(r, "/subresource"),
+            namespace: text(r, "/namespace"),
+            name: text(r, "/name"),
+            ..Attributes::resource(
+                user,
+                text(r, "/verb"),
+                text(r, "/group"),
+                text(r, "/resource"),
+            )
+        },
+        _ => {
+            let p = part("nonResourceAttributes");
             Attributes::path(user, text(p, "/verb"), text(p, "/path"))
         }
-        (Some(_), Some(_)) => {
-            let error = FieldError::invalid(
-                &spec.child("nonResourceAttributes"),
-                "",
-                "cannot be specified in combination with resourceAttributes",
-            );
-            return Err(invalid(kind, vec![error]));
-        }
-        _ => {
-            let error = FieldError::invalid(
-                &spec.child("resourceAttributes"),
-                "",
-                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-            );
-            return Err(invalid(kind, vec![error]));
-        }
     };
-    Ok(
-        match inner.registry.authorizer.index().authorize(&attributes) {
-            Decision::Allow { reason } if reason.is_empty() => json!({"allowed": true}),
-            Decision::Allow { reason } => json!({"allowed": true, "reason": reason}),
-            Decision::NoOpinion { reason } if reason.is_empty() => json!({"allowed": false}),
-            Decision::NoOpinion { reason } => json!({"allowed": false, "reason": reason}),
-            Decision::Deny => json!({"allowed": false, "denied": true}),
-        },
-    )
+    match inner.registry.authorizer.index().authorize(&attributes) {
+        Decision::Allow { reason } if reason.is_empty() => json!({"allowed": true}),
+        Decision::Allow { reason } => json!({"allowed": true, "reason": reason}),
+        Decision::NoOpinion { reason } if reason.is_empty() => json!({"allowed": false}),
+        Decision::NoOpinion { reason } => json!({"allowed": false, "reason": reason}),
+        Decision::Deny => json!({"allowed": false, "denied": true}),
+    }
 }
 
-async fn token(inner: &Inner, kind: &Kind, review: &Value) -> Result<Value, ApiError> {
+async fn token(inner: &Inner, review: &Value) -> Result<Value, ApiError> {
     let given = text(review, "/spec/token");
     if given.is_empty() {
-        let error = FieldError::required(&FieldPath::new("spec").child("token"), "");
-        return Err(invalid(kind, vec![error]));
+        return Err(ApiError::bad_request(
+            "token is required for TokenReview in authentication",
+        ));
     }
     let audiences = strings(review.pointer("/spec/audiences"));
     let reader = Reader::new(std::sync::Arc::clone(&inner.registry));

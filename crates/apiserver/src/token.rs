@@ -39,6 +39,7 @@ pub(crate) async fn request(
             "the body must be a TokenRequest of authentication.k8s.io/v1",
         ));
     }
+    own_metadata(call, &request)?;
     let spec = FieldPath::new("spec");
     let seconds = match request.pointer("/spec/expirationSeconds") {
         None | Some(Value::Null) => DEFAULT_SECONDS,
@@ -113,6 +114,23 @@ pub(crate) async fn request(
         "spec": {"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": bound},
         "status": {"token": token, "expirationTimestamp": format_time(expires)},
     }))
+}
+
+/// A request that names an account names that of the URL.
+fn own_metadata(call: &Call<'_>, request: &Value) -> Result<(), ApiError> {
+    let wanted = [("name", call.name), ("namespace", call.namespace)];
+    for (key, wanted) in wanted {
+        let given = request.pointer(&format!("/metadata/{key}"));
+        let given = given.and_then(Value::as_str).unwrap_or_default();
+        if !given.is_empty() && given != wanted {
+            let path = FieldPath::new("metadata").child(key);
+            let detail = format!("must match the service account {key} if specified");
+            let error = FieldError::invalid(&path, given, detail);
+            let kind = GroupKind::new("authentication.k8s.io", "TokenRequest");
+            return Err(ApiError::invalid(&kind, call.name, vec![error]));
+        }
+    }
+    Ok(())
 }
 
 async fn bind(
