@@ -10,6 +10,7 @@ use kube_cel::cel::common::ast::{
 use crate::expression::{Ast, complaint};
 use crate::functions;
 use crate::text;
+use crate::two_vars::{Kind, TwoVars};
 use crate::types::Type;
 
 /// What expressions may speak of.
@@ -149,6 +150,9 @@ impl Checker<'_> {
     }
 
     fn call(&mut self, call: &CallExpr) -> Result<Checked, Problem> {
+        if let Some(macro_) = TwoVars::of(call) {
+            return self.two_vars(&macro_);
+        }
         let name = call.func_name.as_str();
         let mut cost: u64 = u64::from(!COSTED.contains(&name));
         let target = match call.target.as_deref() {
@@ -208,11 +212,61 @@ impl Checker<'_> {
             return Err(no_overload(name, target, &args));
         };
         constant_arguments(name, target, call)?;
+        let ty = match call.args.first().map(|arg| &arg.expr) {
+            Some(Expr::Literal(LiteralValue::Int(size))) if name == "lists.range" => {
+                Type::list(Type::Int, u64::try_from(*size.inner()).unwrap_or(0))
+            }
+            _ => ty,
+        };
         let touched = function_cost(name, target, &args);
         Ok(Checked {
             ty,
             cost: cost.saturating_add(touched),
         })
+    }
+
+    fn two_vars(&mut self, macro_: &TwoVars<'_>) -> Result<Checked, Problem> {
+        let range = self.expr(macro_.range)?;
+        let (key, value, times) = match &range.ty {
+            Type::List(of, max) => (Type::Int, (**of).clone(), *max),
+            Type::Map(of, max) => (of.0.clone(), of.1.clone(), *max),
+            Type::Dyn => (Type::Dyn, Type::Dyn, crate::limits::REQUEST),
+            other => return Err(no_range(other)),
+        };
+        let [first, second] = macro_.names;
+        self.scope.push((first.to_owned(), key.clone()));
+        self.scope.push((second.to_owned(), value));
+        let judged = macro_.filter.map(|filter| self.expr(filter)).transpose();
+        let body = self.expr(macro_.body);
+        self.scope.truncate(self.scope.len().saturating_sub(2));
+        let (judged, body) = (judged?, body?);
+        let is_test = matches!(macro_.kind, Kind::All | Kind::Exists | Kind::ExistsOne);
+        let test = if is_test {
+            Some(&body)
+        } else {
+            judged.as_ref()
+        };
+        if let Some(test) = test.filter(|test| !is_bool(&test.ty)) {
+            let name = operators::LOGICAL_AND;
+            return Err(no_overload(name, None, &[Type::Bool, test.ty.clone()]));
+        }
+        let ty = match (macro_.kind, &body.ty) {
+            (Kind::List, made) => Type::list(made.clone(), times),
+            (Kind::Map, made) => Type::Map((key, made.clone()).into(), times),
+            (Kind::MapEntry, Type::Map(of, size)) => {
+                Type::Map(of.clone(), times.saturating_mul(*size))
+            }
+            (Kind::MapEntry, Type::Dyn) => Type::Map((Type::Dyn, Type::Dyn).into(), times),
+            (Kind::MapEntry, other) => {
+                let given = std::slice::from_ref(other);
+                return Err(no_overload("transformMapEntry", None, given));
+            }
+            _ => Type::Bool,
+        };
+        let each = judged.map_or(0, |judged| judged.cost);
+        let each = each.saturating_add(body.cost).saturating_add(1);
+        let cost = range.cost.saturating_add(times.saturating_mul(each));
+        Ok(Checked { ty, cost })
     }
 
     fn comprehension(&mut self, c: &ComprehensionExpr) -> Result<Checked, Problem> {
@@ -221,12 +275,7 @@ impl Checker<'_> {
             Type::List(of, max) => ((**of).clone(), *max),
             Type::Map(of, max) => (of.0.clone(), *max),
             Type::Dyn => (Type::Dyn, crate::limits::REQUEST),
-            other => {
-                let message = format!(
-                    "expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)"
-                );
-                return Err(problem(".", message));
-            }
+            other => return Err(no_range(other)),
         };
         let init = self.expr(&c.accu_init)?;
         self.scope.push((c.accu_var.clone(), init.ty.clone()));
@@ -304,6 +353,13 @@ fn member(operand: &Type, field: &str) -> Result<Type, Problem> {
             format!("type '{other}' does not support field selection"),
         )),
     }
+}
+
+fn no_range(of: &Type) -> Problem {
+    let message = format!(
+        "expression of type '{of}' cannot be range of a comprehension (must be list, map, or dynamic)"
+    );
+    problem(".", message)
 }
 
 fn no_overload(name: &str, target: Option<&Type>, args: &[Type]) -> Problem {
@@ -463,10 +519,11 @@ fn function_cost(name: &str, target: Option<&Type>, args: &[Type]) -> u64 {
             let (text, pattern) = (sizes.next().unwrap_or(0), sizes.next().unwrap_or(0));
             tenth(text.saturating_add(1)).saturating_mul(pattern.div_ceil(4).max(1))
         }
+        "distinct" | "sort" => target.map_or(0, |of| of.size().saturating_mul(of.size())),
         "sets.contains" | "sets.equivalent" | "sets.intersects" => {
             all().map(Type::size).fold(1, u64::saturating_mul)
         }
-        "isSorted" | "sum" | "min" | "max" => target.map_or(0, Type::size),
+        "isSorted" | "sum" | "min" | "max" | "slice" | "flatten" => target.map_or(0, Type::size),
         "url" | "isURL" | "lowerAscii" | "upperAscii" | "substring" | "trim" | "reverse"
         | "replace" | "split" | "join" | "format" | "ip" | "isIP" | "cidr" | "isCIDR"
         | "quantity" | "isQuantity" | "semver" | "isSemver" | "string" | "bytes" | "validate"

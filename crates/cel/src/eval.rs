@@ -4,6 +4,8 @@
 //! `exists` may find their answer in spite of elements that fail. An empty budget is no such error; it ends
 //! everything.
 
+mod two_vars;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -17,8 +19,10 @@ use crate::budget::{Budget, Fault};
 use crate::expression::Ast;
 use crate::functions;
 use crate::library;
+use crate::lists;
 use crate::ops;
 use crate::text::{self, Patterns, string};
+use crate::two_vars::TwoVars;
 
 type Outcome = Result<Value, Fault>;
 
@@ -129,6 +133,9 @@ impl<'e> Machine<'e> {
 
     fn call(&mut self, call: &'e CallExpr) -> Outcome {
         self.budget.charge(1)?;
+        if let Some(macro_) = TwoVars::of(call) {
+            return self.two_vars(&macro_);
+        }
         match (call.func_name.as_str(), call.args.as_slice(), &call.target) {
             (op::CONDITIONAL, [condition, yes, no], None) => match self.eval(condition)? {
                 Value::Bool(true) => self.eval(yes),
@@ -304,6 +311,9 @@ impl<'e> Machine<'e> {
     /// Functions whose cost must be known beforehand are here; the others are the library's.
     fn apply(&mut self, name: &str, target: Option<Value>, args: Vec<Value>) -> Outcome {
         let budget = &mut self.budget;
+        if let Some(found) = lists::call(name, target.as_ref(), &args, budget) {
+            return found;
+        }
         match (name, &target, args.as_slice()) {
             ("size", Some(of), []) | ("size", None, [of]) => size(of, budget),
             ("dyn", None, [of]) => Ok(of.clone()),
@@ -364,6 +374,15 @@ impl<'e> Machine<'e> {
                     "type conversion error from 'string' to 'bool'".to_owned(),
                 )),
             },
+            // The library gives the format itself, and fails for a name that is none.
+            ("format.named", None, [Value::String(_)]) => {
+                match self.charged_call(name, target, args) {
+                    Err(Fault::Exhausted) => Err(Fault::Exhausted),
+                    Ok(found) if ops::as_optional(&found).is_some() => Ok(found),
+                    Ok(found) if found != Value::Null => Ok(ops::some(found)),
+                    _ => Ok(ops::none()),
+                }
+            }
             ("optional.of", None, [of]) => Ok(ops::some(of.clone())),
             ("optional.none", None, []) => Ok(ops::none()),
             ("hasValue" | "value" | "or" | "orValue", Some(of), _)

@@ -18,6 +18,7 @@ pub(crate) const QUALIFIED: &[&str] = &[
     "base64.decode",
     "math.greatest",
     "math.least",
+    "lists.range",
     "format.named",
     "format.dns1123Label",
     "format.dns1123Subdomain",
@@ -55,6 +56,12 @@ const NAMES: &[&str] = &[
     "join",
     "reverse",
     "format",
+    "slice",
+    "flatten",
+    "distinct",
+    "sort",
+    "first",
+    "last",
     "isSorted",
     "sum",
     "min",
@@ -278,9 +285,37 @@ fn list_method(name: &str, target: &Type, args: &[Type]) -> Option<Type> {
                 .size()
                 .saturating_mul(of.size().saturating_add(arg.size())),
         ),
-        ("reverse", []) => target.clone(),
+        ("reverse" | "distinct", []) => target.clone(),
+        ("sort", []) if is_ordered(&of) => target.clone(),
+        ("slice", [from, to]) if is(from, &Type::Int) && is(to, &Type::Int) => target.clone(),
+        ("first" | "last", []) => Type::Optional(of.into()),
+        // How much the inner lists hold is known, how many there are at deeper levels is not.
+        ("flatten", []) => match &of {
+            Type::List(inner, size) => {
+                Type::list((**inner).clone(), target.size().saturating_mul(*size))
+            }
+            Type::Dyn => Type::list(Type::Dyn, target.size()),
+            _ => return None,
+        },
+        ("flatten", [depth]) if is(depth, &Type::Int) => Type::list(Type::Dyn, limits::REQUEST),
         _ => return None,
     })
+}
+
+/// Whether values of a type have an order.
+fn is_ordered(ty: &Type) -> bool {
+    matches!(
+        ty,
+        Type::Int
+            | Type::Uint
+            | Type::Double
+            | Type::Bool
+            | Type::Duration
+            | Type::Timestamp
+            | Type::String(_)
+            | Type::Bytes(_)
+            | Type::Dyn
+    )
 }
 
 fn optional_method(name: &str, target: &Type, args: &[Type]) -> Option<Type> {
@@ -362,6 +397,7 @@ fn function(name: &str, args: &[Type]) -> Option<Type> {
             Type::Bool
         }
         ("optional.of" | "optional.ofNonZeroValue", [arg]) => Type::Optional(arg.clone().into()),
+        ("lists.range", [size]) if is(size, &Type::Int) => Type::list(Type::Int, limits::CALL_COST),
         ("optional.none", []) => Type::Optional(Type::Dyn.into()),
         ("base64.encode", [arg]) if matches!(arg, Type::Bytes(_) | Type::Dyn) => {
             Type::String(arg.size().saturating_mul(2))

@@ -34,10 +34,12 @@ mod expression;
 mod functions;
 mod library;
 pub mod limits;
+mod lists;
 mod ops;
 pub mod policy;
 pub mod rules;
 mod text;
+mod two_vars;
 mod types;
 mod value;
 

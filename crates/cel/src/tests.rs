@@ -2,5 +2,6 @@
 
 mod bombs;
 mod expressions;
+mod lists;
 mod policies;
 mod schemas;
