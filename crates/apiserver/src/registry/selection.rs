@@ -74,6 +74,7 @@ fn known_fields(kind: &Kind) -> &'static [&'static str] {
             "spec.hostNetwork",
             "status.phase",
             "status.podIP",
+            "status.podIPs",
             "status.nominatedNodeName",
         ],
         ("", "nodes") => &["spec.unschedulable"],
@@ -98,17 +99,27 @@ fn known_fields(kind: &Kind) -> &'static [&'static str] {
             "regarding.namespace",
             "regarding.name",
             "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
             "reason",
             "reportingController",
             "type",
         ],
+        ("batch", "jobs") | ("apps", "statefulsets") => &["status.successful"],
         _ => &[],
     }
 }
 
+/// Built-in kinds without a list of their own take it, though those of the whole cluster are in none.
+fn takes_namespace(kind: &Kind) -> bool {
+    let listed = kind.is("", "nodes") || kind.is("", "namespaces");
+    kind.namespaced || !(kind.is_crd() || listed)
+}
+
 fn is_known(kind: &Kind, path: &str) -> bool {
     path == "metadata.name"
-        || (path == "metadata.namespace" && kind.namespaced)
+        || (path == "metadata.namespace" && takes_namespace(kind))
         || known_fields(kind).contains(&path)
         || kind
             .crd
@@ -136,12 +147,18 @@ fn field(kind: &Kind, object: &Value, path: &str) -> Option<String> {
                 .unwrap_or_default(),
         );
     }
+    let path = match (path, kind.plural.as_str()) {
+        ("status.successful", "jobs") => "status.succeeded",
+        ("status.successful", _) => "status.replicas",
+        _ => path,
+    };
     let value = path
         .split('.')
         .try_fold(object, |value, key| value.get(key));
     Some(match (value, path) {
         (Some(value), _) => text(value),
         (None, "spec.unschedulable" | "spec.hostNetwork") => "false".to_owned(),
+        (None, "status.succeeded" | "status.replicas") => "0".to_owned(),
         (None, _) => String::new(),
     })
 }

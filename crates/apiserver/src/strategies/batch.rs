@@ -6,9 +6,9 @@ use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
-use super::fields::{child, default, default_text, immutable, text};
+use super::fields::{child, default, default_text};
 use super::spot::{Faults, Spot};
-use super::{pod_defaults, pod_validate};
+use super::{job_rules, pod_defaults};
 use crate::strategy::{Context, Strategy};
 
 pub(super) struct Job;
@@ -35,13 +35,27 @@ fn complete(spec: &mut Map<String, Value>) {
         "TerminatingOrFailed"
     };
     default_text(spec, "podReplacementPolicy", replacement);
+    let rules = spec
+        .get_mut("podFailurePolicy")
+        .and_then(|policy| policy.get_mut("rules"))
+        .and_then(Value::as_array_mut);
+    for pattern in rules
+        .into_iter()
+        .flatten()
+        .filter_map(|rule| rule.get_mut("onPodConditions")?.as_array_mut())
+        .flatten()
+        .filter_map(Value::as_object_mut)
+    {
+        default_text(pattern, "status", "True");
+    }
     if let Some(template) = spec.get_mut("template") {
         // Without a policy a Pod restarts always, which a Job's may not: the validation says so.
         pod_defaults::complete_template(template);
     }
 }
 
-/// Selects the Pods of this Job by its UID, unless the client chose a selector itself.
+/// Selects the Pods of this Job by its UID, unless the client chose a selector itself. What the client set instead is
+/// left for the rules to refuse.
 fn generate_selector(object: &mut Value) {
     let uid = meta::uid(object).unwrap_or_default().to_owned();
     let name = meta::name(object).unwrap_or_default().to_owned();
@@ -52,25 +66,38 @@ fn generate_selector(object: &mut Value) {
         return;
     }
     if let Some(template) = spec.get_mut("template") {
-        for (key, value) in [
-            (UID_LABEL, &uid),
-            ("batch.kubernetes.io/job-name", &name),
-            ("controller-uid", &uid),
-            ("job-name", &name),
-        ] {
-            meta::set_label(template, key, value);
+        for (key, by_uid) in job_rules::OWN_LABELS {
+            if meta::label(template, key).is_none() {
+                meta::set_label(template, key, if by_uid { &uid } else { &name });
+            }
         }
     }
-    default(spec, "selector", json!({"matchLabels": {UID_LABEL: uid}}));
+    let selector = spec.entry("selector").or_insert_with(|| json!({}));
+    if let Some(labels) = child(selector, "matchLabels") {
+        labels.entry(UID_LABEL).or_insert_with(|| json!(uid));
+    }
+}
+
+/// A Job without labels takes those of its Pods.
+fn inherit_labels(object: &mut Value) {
+    let labels = object.pointer("/spec/template/metadata/labels").cloned();
+    let own = meta::labels(object).is_some_and(|labels| !labels.is_empty());
+    if let (Some(Value::Object(labels)), false) = (labels, own) {
+        for (key, value) in &labels {
+            meta::set_label(object, key, value.as_str().unwrap_or_default());
+        }
+    }
 }
 
 #[async_trait]
 impl Strategy for Job {
     async fn prepare_create(&self, _cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
+        inherit_labels(object);
         if let Some(spec) = child(object, "spec") {
             complete(spec);
         }
         generate_selector(object);
+        object["status"] = json!({});
         Ok(())
     }
 
@@ -94,49 +121,18 @@ impl Strategy for Job {
         object: &Value,
         old: Option<&Value>,
     ) -> Result<Vec<FieldError>, ApiError> {
-        let mut errors = Vec::new();
-        if !cx.subresource.is_empty() {
-            return Ok(errors);
+        let mut faults = Faults::default();
+        if cx.subresource.is_empty() {
+            job_rules::job(object, &mut faults);
+            if let Some(old) = old {
+                job_rules::unchanged(object, old, &mut faults);
+            }
+        } else if cx.subresource == "status" {
+            let status = Spot::of(object, "status");
+            faults.not_negative(&status, &["active", "succeeded", "failed"]);
         }
-        let spec = object.get("spec").unwrap_or(&Value::Null);
-        job(spec, &FieldPath::new("spec"), &mut errors);
-        if let Some(old) = old {
-            immutable(
-                object,
-                old,
-                &["/spec/completions", "/spec/selector", "/spec/template"],
-                &mut errors,
-            );
-        }
-        Ok(errors)
+        Ok(faults.0)
     }
-}
-
-fn job(spec: &Value, at: &FieldPath, errors: &mut Vec<FieldError>) {
-    for field in [
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-    ] {
-        if let Some(given) = spec.get(field).and_then(Value::as_i64).filter(|n| *n < 0) {
-            errors.push(FieldError::invalid(
-                &at.child(field),
-                given,
-                "must be greater than or equal to 0",
-            ));
-        }
-    }
-    let template = Spot::new(spec, at.clone()).child("template");
-    let mut faults = Faults::default();
-    pod_validate::template(&template, &mut faults);
-    let pod = template.child("spec");
-    if pod.text("restartPolicy") == "Always" {
-        let detail = "valid values: \"OnFailure\", \"Never\"";
-        faults.required(&pod.at("restartPolicy"), detail);
-    }
-    errors.extend(faults.0);
 }
 
 #[async_trait]
@@ -177,48 +173,65 @@ impl Strategy for CronJob {
         object: &Value,
         _old: Option<&Value>,
     ) -> Result<Vec<FieldError>, ApiError> {
-        const POLICIES: [&str; 3] = ["Allow", "Forbid", "Replace"];
-        let mut errors = Vec::new();
-        if !cx.subresource.is_empty() {
-            return Ok(errors);
+        let mut faults = Faults::default();
+        if cx.subresource.is_empty() {
+            cron_job(object, cx.name, &mut faults);
         }
-        let spec = FieldPath::new("spec");
-        let schedule = text(object, "/spec/schedule");
-        if schedule.is_empty() {
-            errors.push(FieldError::required(&spec.child("schedule"), ""));
-        } else if !is_schedule(schedule) {
-            let detail = "expected exactly 5 fields of numbers, ranges, steps or names, or a descriptor such as @hourly";
-            errors.push(FieldError::invalid(
-                &spec.child("schedule"),
-                schedule,
-                detail,
-            ));
-        }
-        let policy = text(object, "/spec/concurrencyPolicy");
-        if !POLICIES.contains(&policy) {
-            errors.push(FieldError::not_supported(
-                &spec.child("concurrencyPolicy"),
-                policy,
-                &POLICIES,
-            ));
-        }
-        let template = object
-            .pointer("/spec/jobTemplate/spec")
-            .unwrap_or(&Value::Null);
-        job(
-            template,
-            &spec.child("jobTemplate").child("spec"),
-            &mut errors,
-        );
-        if cx.name.len() > 52 {
-            let at = FieldPath::new("metadata").child("name");
-            errors.push(FieldError::invalid(
-                &at,
-                cx.name,
-                "must be no more than 52 characters",
-            ));
-        }
-        Ok(errors)
+        Ok(faults.0)
+    }
+}
+
+fn cron_job(object: &Value, name: &str, faults: &mut Faults) {
+    /// A Job's name has eleven characters more.
+    const LONGEST: usize = 52;
+    let spec = Spot::of(object, "spec");
+    let (schedule, at) = (spec.text("schedule"), spec.at("schedule"));
+    if schedule.is_empty() {
+        faults.required(&at, "");
+    } else if schedule.contains("TZ=") {
+        let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
+        faults.invalid(&at, schedule, detail);
+    } else if !is_schedule(schedule) {
+        let detail = "expected exactly 5 fields of numbers, ranges, steps or names, or a descriptor such as @hourly";
+        faults.invalid(&at, schedule, detail);
+    }
+    faults.not_negative(
+        &spec,
+        &[
+            "startingDeadlineSeconds",
+            "successfulJobsHistoryLimit",
+            "failedJobsHistoryLimit",
+        ],
+    );
+    faults.choice(&spec, "concurrencyPolicy", &["Allow", "Forbid", "Replace"]);
+    if spec.has("timeZone") {
+        time_zone(&spec.at("timeZone"), spec.text("timeZone"), faults);
+    }
+    let job = spec.child("jobTemplate").child("spec");
+    job_rules::specification(&job, faults);
+    if let Some(selector) = job.given("selector") {
+        let detail = "`selector` will be auto-generated";
+        faults.invalid(&selector.path, selector.value.clone(), detail);
+    }
+    if job.flag("manualSelector") {
+        faults.not_supported(&job.at("manualSelector"), true, &["nil", "false"]);
+    }
+    if name.len() > LONGEST {
+        let at = FieldPath::new("metadata").child("name");
+        faults.invalid(&at, name, "must be no more than 52 characters");
+    }
+}
+
+/// A name of the time zone database; the machine's own zone has no meaning for others.
+fn time_zone(at: &FieldPath, given: &str, faults: &mut Faults) {
+    if given.is_empty() {
+        faults.invalid(at, given, "timeZone must be nil or non-empty string");
+    } else if given.eq_ignore_ascii_case("local") {
+        let detail =
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+        faults.invalid(at, given, detail);
+    } else if !jiff::tz::db().is_definitively_empty() && jiff::tz::TimeZone::get(given).is_err() {
+        faults.invalid(at, given, format!("unknown time zone {given}"));
     }
 }
 
@@ -264,6 +277,24 @@ fn is_part(part: &str, (low, high): (u32, u32)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_is_found_by_labels_that_the_server_sets() {
+        let mut object = json!({
+            "metadata": {"name": "j", "uid": "u"},
+            "spec": {"template": {"metadata": {"labels": {"a": "b", "job-name": "mine"}}}},
+        });
+        inherit_labels(&mut object);
+        generate_selector(&mut object);
+        assert_eq!(meta::label(&object, "a"), Some("b"));
+        let labels = &object["spec"]["template"]["metadata"]["labels"];
+        assert_eq!(labels["job-name"], "mine");
+        assert_eq!(labels["batch.kubernetes.io/controller-uid"], "u");
+        assert_eq!(
+            object["spec"]["selector"]["matchLabels"],
+            json!({UID_LABEL: "u"})
+        );
+    }
 
     #[test]
     fn schedules_are_those_of_cron() {

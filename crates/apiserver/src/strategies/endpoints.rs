@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::fields::{default, default_text, immutable, list, text};
+use super::spot::{Faults, Spot};
 use crate::strategy::{Context, Strategy};
 
 /// `discovery.k8s.io/v1` bounds.
@@ -120,6 +121,38 @@ fn endpoints(object: &Value, ty: &str, errors: &mut Vec<FieldError>) {
             }
         }
         host_name(endpoint, &at, errors);
+        let mut faults = Faults::default();
+        topology(&Spot::new(endpoint, at), &mut faults);
+        errors.extend(faults.0);
+    }
+}
+
+/// Where an endpoint is, and who should use it.
+fn topology(endpoint: &Spot<'_>, faults: &mut Faults) {
+    const LABELS: usize = 16;
+    const HINTS: usize = 8;
+    let count = endpoint.count("deprecatedTopology");
+    if count > LABELS {
+        let at = endpoint.at("deprecatedTopology");
+        faults.0.push(FieldError::too_many(&at, count, LABELS));
+    }
+    faults.labels(endpoint, "deprecatedTopology");
+    let hints = endpoint.child("hints");
+    for list in ["forZones", "forNodes"] {
+        let count = hints.count(list);
+        if count > HINTS {
+            let at = hints.at(list);
+            faults.0.push(FieldError::too_many(&at, count, HINTS));
+            continue;
+        }
+        let mut seen = HashSet::new();
+        for hint in hints.items(list) {
+            let given = hint.text("name");
+            if !seen.insert(given) {
+                faults.duplicate(&hint.at("name"), given);
+            }
+            faults.named(&hint.at("name"), given, name::label_value);
+        }
     }
 }
 
@@ -301,6 +334,11 @@ fn subset(subset: &Value, at: &FieldPath, errors: &mut Vec<FieldError>) {
         for (index, address) in list(subset, &format!("/{field}")).enumerate() {
             let at = at.child(field).index(index);
             let given = text(address, "/ip");
+            if let Some(node) = address.get("nodeName").and_then(Value::as_str) {
+                for detail in name::dns1123_subdomain(node) {
+                    errors.push(FieldError::invalid(&at.child("nodeName"), node, detail));
+                }
+            }
             match given.parse::<IpAddr>() {
                 Ok(ip) => {
                     host_name(address, &at, errors);

@@ -6,7 +6,7 @@ use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::fields::{immutable, text};
+use super::fields::text;
 use crate::strategy::{Context, Strategy};
 
 /// Longest reason, action and reporting instance; longest message.
@@ -37,23 +37,55 @@ impl Strategy for Event {
         common(object, "regarding", "note", cx.namespace, &mut errors);
         match old {
             None => complete(object, &mut errors),
-            Some(old) => immutable(
-                object,
-                old,
-                &[
-                    "/regarding",
-                    "/reason",
-                    "/reportingController",
-                    "/reportingInstance",
-                    "/action",
-                    "/note",
-                    "/type",
-                    "/eventTime",
-                ],
-                &mut errors,
-            ),
+            Some(old) => unchanged(object, old, &mut errors),
         }
         Ok(errors)
+    }
+}
+
+/// Fields of an event of `events.k8s.io`, and what they are called where a fault is told.
+const FIXED: [(&str, &str); 13] = [
+    ("regarding", "involvedObject"),
+    ("reason", "reason"),
+    ("note", "message"),
+    ("deprecatedSource", "source"),
+    ("deprecatedFirstTimestamp", "firstTimestamp"),
+    ("deprecatedLastTimestamp", "lastTimestamp"),
+    ("deprecatedCount", "count"),
+    ("type", "type"),
+    ("eventTime", "eventTime"),
+    ("action", "action"),
+    ("related", "related"),
+    ("reportingController", "reportingController"),
+    ("reportingInstance", "reportingInstance"),
+];
+
+/// Of an event of `events.k8s.io` only the series goes on.
+fn unchanged(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    for (field, told) in FIXED {
+        if object.get(field) != old.get(field) {
+            let given = object.get(field).cloned().unwrap_or_default();
+            let at = FieldPath::new(told);
+            errors.push(FieldError::invalid(&at, given, "field is immutable"));
+        }
+    }
+    if object.get("series") != old.get("series") {
+        series(object, errors);
+    }
+}
+
+fn series(object: &Value, errors: &mut Vec<FieldError>) {
+    let Some(series) = object.get("series").filter(|s| s.is_object()) else {
+        return;
+    };
+    let count = series.get("count").and_then(Value::as_i64).unwrap_or(0);
+    if count < 2 {
+        let at = FieldPath::new("series.count");
+        errors.push(FieldError::invalid(&at, "", "should be at least 2"));
+    }
+    if text(series, "/lastObservedTime").is_empty() {
+        let at = FieldPath::new("series.lastObservedTime");
+        errors.push(FieldError::required(&at, ""));
     }
 }
 
@@ -80,7 +112,7 @@ fn common(object: &Value, about: &str, note: &str, namespace: &str, errors: &mut
         "reportingController"
     };
     let given = text(object, &format!("/{controller}"));
-    let at = FieldPath::new(controller);
+    let at = FieldPath::new("reportingController");
     if given.is_empty() {
         errors.push(FieldError::required(&at, ""));
     }
@@ -106,6 +138,7 @@ fn common(object: &Value, about: &str, note: &str, namespace: &str, errors: &mut
 
 /// What a new event of `events.k8s.io` must say, and what it must leave to the old form.
 fn complete(object: &Value, errors: &mut Vec<FieldError>) {
+    series(object, errors);
     if text(object, "/eventTime").is_empty() {
         errors.push(FieldError::required(&FieldPath::new("eventTime"), ""));
     }
@@ -141,11 +174,29 @@ mod tests {
     #[test]
     fn a_new_event_says_who_did_what_when() {
         let mut errors = Vec::new();
-        let object = json!({"regarding": {"namespace": "n"}, "deprecatedCount": 1, "type": "Odd"});
+        let object = json!({
+            "regarding": {"namespace": "n"}, "deprecatedCount": 1, "type": "Odd", "series": {"count": 1},
+        });
         common(&object, "regarding", "note", "n", &mut errors);
         complete(&object, &mut errors);
         let found: Vec<&str> = errors.iter().map(|e| e.path.as_str()).collect();
-        assert_eq!(found, ["eventTime", "type", "count"]);
+        assert_eq!(
+            found,
+            [
+                "series.count",
+                "series.lastObservedTime",
+                "eventTime",
+                "type",
+                "count"
+            ]
+        );
+
+        let old = json!({"note": "a", "series": {"count": 2, "lastObservedTime": "x"}});
+        let mut errors = Vec::new();
+        let new = json!({"note": "b", "series": {"count": 3, "lastObservedTime": "y"}});
+        unchanged(&new, &old, &mut errors);
+        let found: Vec<&str> = errors.iter().map(|e| e.path.as_str()).collect();
+        assert_eq!(found, ["message"]);
 
         let mut errors = Vec::new();
         let object = json!({"eventTime": "2024-01-01T00:00:00.000000Z", "involvedObject": {}});
@@ -156,7 +207,7 @@ mod tests {
             found,
             [
                 "involvedObject.namespace",
-                "reportingComponent",
+                "reportingController",
                 "reportingInstance",
                 "action",
                 "reason"

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use super::fields::{list, text};
-use super::quota::amounts;
-use super::spot::quantity;
+use super::pod_resources;
+use super::spot::{Faults, Spot, quantity};
 use crate::strategy::{Context, Strategy};
 
 pub(super) struct LimitRange;
@@ -102,7 +102,15 @@ fn judge(object: &Value) -> Vec<FieldError> {
                     "may not be specified when `type` is 'Pod'",
                 ));
             } else {
-                amounts(item.get(part), &at.child(part), false, &mut errors);
+                let mut faults = Faults::default();
+                for (resource, amount) in Spot::new(item, at.clone()).entries(part) {
+                    if matches!(ty, "Pod" | "Container") {
+                        pod_resources::container_name(&amount, resource, &mut faults);
+                    } else {
+                        pod_resources::any_name(&amount, resource, &mut faults);
+                    }
+                }
+                errors.extend(faults.0);
             }
         }
         if ty == "PersistentVolumeClaim"
@@ -160,6 +168,18 @@ fn ordered(item: &Value, at: &FieldPath, errors: &mut Vec<FieldError>) {
                     format!("{low} value {lower} is greater than {high} value {higher}"),
                 ));
             }
+        }
+        if let (Some(limit), Some(request)) = (value("default"), value("defaultRequest"))
+            && !pod_resources::may_overcommit(key)
+            && limit != request
+        {
+            errors.push(FieldError::invalid(
+                &at.child("defaultRequest").key(key),
+                request.to_string(),
+                format!(
+                    "default value {limit} must equal to defaultRequest value {request} in {key}"
+                ),
+            ));
         }
         ratio(
             value("maxLimitRequestRatio"),
@@ -223,6 +243,8 @@ mod tests {
             {"type": "PersistentVolumeClaim", "max": {"cpu": "1"}},
             {"type": "Container", "min": {"cpu": "3"}, "max": {"cpu": "2"}, "default": {"cpu": "1"},
              "maxLimitRequestRatio": {"cpu": "500m"}},
+            {"type": "example.com/thing", "max": {"pods": "1"}, "default": {"example.com/gpu": "2"},
+             "defaultRequest": {"example.com/gpu": "1", "wonders": "1"}},
         ]}});
         let found: Vec<String> = judge(&object).iter().map(|e| e.path.to_string()).collect();
         assert_eq!(
@@ -234,6 +256,8 @@ mod tests {
                 "spec.limits[3].min[cpu]",
                 "spec.limits[3].default[cpu]",
                 "spec.limits[3].maxLimitRequestRatio[cpu]",
+                "spec.limits[4].defaultRequest[wonders]",
+                "spec.limits[4].defaultRequest[example.com/gpu]",
             ]
         );
     }

@@ -4,11 +4,14 @@ mod address;
 mod address_claims;
 mod batch;
 mod binding;
+mod csi;
 mod endpoints;
 mod events;
 mod eviction;
 mod fields;
 mod ingress;
+mod ingress_rules;
+mod job_rules;
 mod limit_range;
 mod namespace;
 mod network_policy;
@@ -40,6 +43,7 @@ mod spot;
 mod storage;
 mod volume_claims;
 mod volume_sources;
+mod workload_rules;
 mod workloads;
 
 use std::collections::HashMap;
@@ -88,7 +92,18 @@ pub(crate) fn builtin(service_cidr: &str) -> Result<Strategies, String> {
             "ingressclasses",
             Arc::new(ingress::IngressClass),
         ),
-        ("storage.k8s.io", "csidrivers", Arc::new(storage::CsiDriver)),
+        ("storage.k8s.io", "csidrivers", Arc::new(csi::CsiDriver)),
+        ("storage.k8s.io", "csinodes", Arc::new(csi::CsiNode)),
+        (
+            "storage.k8s.io",
+            "csistoragecapacities",
+            Arc::new(csi::CsiStorageCapacity),
+        ),
+        (
+            "storage.k8s.io",
+            "volumeattachments",
+            Arc::new(csi::VolumeAttachment),
+        ),
         ("apps", "deployments", Arc::new(workloads::Workload)),
         ("apps", "replicasets", Arc::new(workloads::Workload)),
         ("apps", "statefulsets", Arc::new(workloads::Workload)),

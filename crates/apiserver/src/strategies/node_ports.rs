@@ -1,6 +1,6 @@
 //! Node ports of Services.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use apimachinery::field::{FieldError, FieldPath};
 use apimachinery::meta;
@@ -18,7 +18,30 @@ const LAST: i64 = 32_767;
 pub(super) fn ports(service: &Value) -> impl Iterator<Item = i64> {
     list(service, "/spec/ports")
         .filter_map(|p| p.get("nodePort")?.as_i64())
+        .chain(
+            service
+                .pointer("/spec/healthCheckNodePort")
+                .and_then(Value::as_i64),
+        )
         .filter(|p| *p > 0)
+}
+
+/// Whether balancers outside ask each node if it has endpoints of the Service.
+pub(super) fn needs_health_check(service: &Value) -> bool {
+    text(service, "/spec/type") == "LoadBalancer"
+        && text(service, "/spec/externalTrafficPolicy") == "Local"
+}
+
+fn free(taken: &mut HashSet<i64>) -> Result<i64, ApiError> {
+    let size = LAST - FIRST + 1;
+    let start = rand::rng().random_range(0..size);
+    let free = (0..size)
+        .map(|step| FIRST + (start + step) % size)
+        .find(|p| !taken.contains(p));
+    let free =
+        free.ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
+    taken.insert(free);
+    Ok(free)
 }
 
 /// Gives every port of a NodePort or LoadBalancer Service a port of the nodes; takes them from others.
@@ -30,12 +53,8 @@ pub(super) async fn allocate(cx: &Context<'_>, object: &mut Value) -> Result<(),
         }
         _ => false,
     };
-    let all_given = list(object, "/spec/ports").all(|p| {
-        p.get("nodePort")
-            .and_then(Value::as_i64)
-            .is_some_and(|n| n > 0)
-    });
-    if !wants || list(object, "/spec/ports").next().is_none() {
+    let health = needs_health_check(object);
+    if !health && (!wants || list(object, "/spec/ports").next().is_none()) {
         return Ok(());
     }
     let services = cx.reader.list("", "services", "").await?;
@@ -57,7 +76,7 @@ pub(super) async fn allocate(cx: &Context<'_>, object: &mut Value) -> Result<(),
             format!(
                 "provided port is not in the valid range. The range of valid ports is {FIRST}-{LAST}"
             )
-        } else if !taken.insert(given) {
+        } else if taken.contains(&given) {
             "provided port is already allocated".to_owned()
         } else {
             continue;
@@ -69,32 +88,49 @@ pub(super) async fn allocate(cx: &Context<'_>, object: &mut Value) -> Result<(),
             vec![error],
         ));
     }
-    if all_given {
+    taken.extend(ports(object).collect::<Vec<_>>());
+    if health
+        && object
+            .pointer("/spec/healthCheckNodePort")
+            .and_then(Value::as_i64)
+            .unwrap_or(0)
+            == 0
+    {
+        object["spec"]["healthCheckNodePort"] = Value::from(free(&mut taken)?);
+    }
+    if !wants {
         return Ok(());
     }
+    // The same port by another protocol is reached by the same port of the nodes.
+    let mut chosen: HashMap<i64, i64> = HashMap::new();
+    let of = |port: &Value, key: &str| port.get(key).and_then(Value::as_i64).unwrap_or(0);
+    for port in list(object, "/spec/ports").filter(|p| of(p, "nodePort") > 0) {
+        chosen.insert(of(port, "port"), of(port, "nodePort"));
+    }
+    let protocols: HashSet<(i64, String)> = list(object, "/spec/ports")
+        .filter(|p| of(p, "nodePort") > 0)
+        .map(|p| (of(p, "nodePort"), text(p, "/protocol").to_owned()))
+        .collect();
     for port in object
         .pointer_mut("/spec/ports")
         .and_then(Value::as_array_mut)
         .into_iter()
         .flatten()
-        .filter_map(Value::as_object_mut)
     {
-        if port
-            .get("nodePort")
-            .and_then(Value::as_i64)
-            .is_some_and(|n| n > 0)
-        {
+        if of(port, "nodePort") > 0 {
             continue;
         }
-        let size = LAST - FIRST + 1;
-        let start = rand::rng().random_range(0..size);
-        let free = (0..size)
-            .map(|step| FIRST + (start + step) % size)
-            .find(|p| !taken.contains(p));
-        let free =
-            free.ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
-        taken.insert(free);
-        port.insert("nodePort".to_owned(), Value::from(free));
+        let number = of(port, "port");
+        let shared = chosen
+            .get(&number)
+            .copied()
+            .filter(|node| !protocols.contains(&(*node, text(port, "/protocol").to_owned())));
+        let node = match shared {
+            Some(node) => node,
+            None => free(&mut taken)?,
+        };
+        chosen.insert(number, node);
+        port["nodePort"] = Value::from(node);
     }
     Ok(())
 }

@@ -59,7 +59,7 @@ pub(super) fn is_extended(resource: &str) -> bool {
         && name::qualified_name(&format!("requests.{resource}")).is_empty()
 }
 
-fn may_overcommit(resource: &str) -> bool {
+pub(super) fn may_overcommit(resource: &str) -> bool {
     is_native(resource) && !is_huge(resource)
 }
 

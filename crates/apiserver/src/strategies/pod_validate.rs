@@ -44,6 +44,17 @@ pub(super) fn present(object: &Value, faults: &mut Faults) {
 
 /// Everything wrong with a template of Pods.
 pub(super) fn template(template: &Spot<'_>, faults: &mut Faults) {
+    template_metadata(template, faults);
+    let spec = template.child("spec");
+    specification(&spec, "", faults);
+    if spec.count("ephemeralContainers") > 0 {
+        let detail = "ephemeral containers not allowed in pod template";
+        faults.forbidden(&spec.at("ephemeralContainers"), detail);
+    }
+}
+
+/// Labels and annotations of a template.
+pub(super) fn template_metadata(template: &Spot<'_>, faults: &mut Faults) {
     // Upstream leaves out the step `metadata`.
     let metadata = Spot::new(template.child("metadata").value, template.path.clone());
     faults.labels(&metadata, "labels");
@@ -53,12 +64,6 @@ pub(super) fn template(template: &Spot<'_>, faults: &mut Faults) {
         }
     }
     annotations(&metadata, faults);
-    let spec = template.child("spec");
-    specification(&spec, "", faults);
-    if spec.count("ephemeralContainers") > 0 {
-        let detail = "ephemeral containers not allowed in pod template";
-        faults.forbidden(&spec.at("ephemeralContainers"), detail);
-    }
 }
 
 fn annotations(metadata: &Spot<'_>, faults: &mut Faults) {

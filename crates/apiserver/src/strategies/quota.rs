@@ -1,63 +1,30 @@
 //! ResourceQuotas: names of what can be counted, and scopes that fit them.
 
+use std::collections::BTreeSet;
+
 use apimachinery::field::{FieldError, FieldPath};
-use apimachinery::name;
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::fields::{list, text};
-use super::spot::quantity;
+use super::pod_resources;
+use super::spot::{Faults, Spot};
 use crate::strategy::{Context, Strategy};
 
 pub(super) struct ResourceQuota;
 
-/// Judges a map of amounts; `counts` when it counts objects.
-pub(super) fn amounts(
-    map: Option<&Value>,
-    path: &FieldPath,
-    counts: bool,
-    errors: &mut Vec<FieldError>,
-) {
-    for (name, value) in map.and_then(Value::as_object).into_iter().flatten() {
-        let at = path.key(name);
-        match quantity(value) {
-            Some(amount) if amount.is_negative() => {
-                errors.push(FieldError::invalid(
-                    &at,
-                    value.clone(),
-                    "must be greater than or equal to 0",
-                ));
-            }
-            // Objects come whole.
-            Some(amount)
-                if counts
-                    && (name.starts_with("count/")
-                        || matches!(
-                            name.as_str(),
-                            "pods"
-                                | "services"
-                                | "secrets"
-                                | "configmaps"
-                                | "resourcequotas"
-                                | "persistentvolumeclaims"
-                                | "replicationcontrollers"
-                        ))
-                    && amount.milli_value() % 1000 != 0 =>
-            {
-                errors.push(FieldError::invalid(
-                    &at,
-                    value.clone(),
-                    "must be an integer",
-                ));
-            }
-            Some(_) => {}
-            None => errors.push(FieldError::invalid(
-                &at,
-                value.clone(),
-                "must be a quantity",
-            )),
+/// Names and amounts of what is counted.
+fn counted(spot: &Spot<'_>, key: &str, faults: &mut Faults) {
+    for (resource, amount) in spot.entries(key) {
+        pod_resources::any_name(&amount, resource, faults);
+        let huge =
+            resource.starts_with("hugepages-") || resource.starts_with("requests.hugepages-");
+        if !resource.contains('/') && !huge && !STANDARD.contains(&resource) {
+            let detail = "must be a standard resource for quota";
+            faults.invalid(&amount.path, resource, detail);
         }
+        pod_resources::amount(&amount, resource, faults);
     }
 }
 
@@ -65,26 +32,32 @@ pub(super) fn amounts(
 impl Strategy for ResourceQuota {
     async fn validate(
         &self,
-        _cx: &Context<'_>,
+        cx: &Context<'_>,
         object: &Value,
         old: Option<&Value>,
     ) -> Result<Vec<FieldError>, ApiError> {
-        let mut errors = Vec::new();
+        let mut faults = Faults::default();
+        for part in ["hard", "used"] {
+            counted(&Spot::of(object, "status"), part, &mut faults);
+        }
+        if cx.subresource == "status" {
+            return Ok(faults.0);
+        }
+        counted(&Spot::of(object, "spec"), "hard", &mut faults);
+        let mut errors = faults.0;
         let spec = FieldPath::new("spec");
-        amounts(
-            object.pointer("/spec/hard"),
-            &spec.child("hard"),
-            true,
-            &mut errors,
-        );
-        names(object, &spec.child("hard"), &mut errors);
         let scopes: Vec<&str> = list(object, "/spec/scopes")
             .filter_map(Value::as_str)
             .collect();
         self::scopes(object, &scopes, &spec.child("scopes"), &mut errors);
         selector(object, &spec.child("scopeSelector"), &mut errors);
+        let all = |object: &Value| -> BTreeSet<String> {
+            list(object, "/spec/scopes")
+                .filter_map(|scope| scope.as_str().map(str::to_owned))
+                .collect()
+        };
         if let Some(old) = old
-            && old.pointer("/spec/scopes") != object.pointer("/spec/scopes")
+            && all(old) != all(object)
         {
             errors.push(FieldError::invalid(
                 &spec.child("scopes"),
@@ -97,7 +70,7 @@ impl Strategy for ResourceQuota {
 }
 
 /// Resources that a quota knows by their plain name.
-const STANDARD: [&str; 20] = [
+const STANDARD: [&str; 19] = [
     "cpu",
     "memory",
     "ephemeral-storage",
@@ -117,19 +90,15 @@ const STANDARD: [&str; 20] = [
     "configmaps",
     "persistentvolumeclaims",
     "replicationcontrollers",
-    "storage",
 ];
 /// Those that depend on a Pod, so that a scope can choose among them.
-const OF_PODS: [&str; 10] = [
+const OF_PODS: [&str; 7] = [
     "cpu",
     "memory",
-    "ephemeral-storage",
     "requests.cpu",
     "requests.memory",
-    "requests.ephemeral-storage",
     "limits.cpu",
     "limits.memory",
-    "limits.ephemeral-storage",
     "pods",
 ];
 
@@ -140,28 +109,6 @@ fn hard(object: &Value) -> impl Iterator<Item = &str> {
         .into_iter()
         .flatten()
         .map(|(name, _)| name.as_str())
-}
-
-fn names(object: &Value, at: &FieldPath, errors: &mut Vec<FieldError>) {
-    for resource in hard(object) {
-        let at = at.key(resource);
-        let wrong = name::qualified_name(resource);
-        let plain = wrong.is_empty() && !resource.contains('/');
-        let huge =
-            resource.starts_with("hugepages-") || resource.starts_with("requests.hugepages-");
-        if plain && !huge && !STANDARD.contains(&resource) {
-            errors.push(FieldError::invalid(
-                &at,
-                resource,
-                "must be a standard resource for quota",
-            ));
-        }
-        errors.extend(
-            wrong
-                .into_iter()
-                .map(|w| FieldError::invalid(&at, resource, w)),
-        );
-    }
 }
 
 const SCOPES: [&str; 7] = [
@@ -281,8 +228,9 @@ mod tests {
                 {"scopeName": "BestEffort", "operator": "NotIn", "values": ["x"]},
             ]},
         }});
-        let mut errors = Vec::new();
-        names(&object, &FieldPath::new("hard"), &mut errors);
+        let mut faults = Faults::default();
+        counted(&Spot::of(&object, "spec"), "hard", &mut faults);
+        let mut errors = faults.0;
         scopes(
             &object,
             &["BestEffort", "NotBestEffort"],
@@ -294,7 +242,8 @@ mod tests {
         assert_eq!(
             found,
             [
-                "hard[wonders]",
+                "spec.hard[wonders]",
+                "spec.hard[wonders]",
                 "scopes",
                 "scopes",
                 "scopes",

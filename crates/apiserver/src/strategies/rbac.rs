@@ -2,11 +2,14 @@
 
 use ::authz::{Attributes, PolicyRule, escalation_message};
 use apimachinery::field::{FieldError, FieldPath};
+use apimachinery::name;
+use apimachinery::selector::label_selector_errors;
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::fields::{list, text};
+use super::spot::{Faults, Spot};
 use crate::strategy::{Context, Strategy};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -78,6 +81,11 @@ impl Strategy for Role {
                 ));
             }
         }
+        if object.get("aggregationRule").is_some_and(Value::is_object) {
+            let mut faults = Faults::default();
+            aggregation(&Spot::of(object, "aggregationRule"), &mut faults);
+            errors.extend(faults.0);
+        }
         if !errors.is_empty()
             || cx.user.is_privileged()
             || old.is_some_and(|old| {
@@ -105,6 +113,22 @@ impl Strategy for Role {
         }
         check(cx, &PolicyRule::of_role(object))?;
         Ok(errors)
+    }
+}
+
+/// Which roles a role is made of: at least one selector.
+fn aggregation(rule: &Spot<'_>, faults: &mut Faults) {
+    if rule.count("clusterRoleSelectors") == 0 {
+        let detail = "at least one clusterRoleSelector required if aggregationRule is non-nil";
+        faults.required(&rule.at("clusterRoleSelectors"), detail);
+    }
+    for selector in rule.items("clusterRoleSelectors") {
+        let found = label_selector_errors(selector.value, &selector.path);
+        if !found.is_empty() {
+            let detail = "invalid label selector.";
+            faults.invalid(&selector.path, selector.value.clone(), detail);
+        }
+        faults.0.extend(found);
     }
 }
 
@@ -153,6 +177,10 @@ fn shape(cx: &Context<'_>, object: &Value) -> Vec<FieldError> {
     if text(object, "/roleRef/name").is_empty() {
         errors.push(FieldError::required(&path.child("name"), ""));
     }
+    for detail in name::path_segment(text(object, "/roleRef/name")) {
+        let given = text(object, "/roleRef/name");
+        errors.push(FieldError::invalid(&path.child("name"), given, detail));
+    }
     for (index, subject) in list(object, "/subjects").enumerate() {
         let at = FieldPath::new("subjects").index(index);
         if text(subject, "/name").is_empty() {
@@ -161,6 +189,12 @@ fn shape(cx: &Context<'_>, object: &Value) -> Vec<FieldError> {
         let group = text(subject, "/apiGroup");
         match text(subject, "/kind") {
             "ServiceAccount" => {
+                let given = text(subject, "/name");
+                for detail in name::dns1123_subdomain(given) {
+                    if !given.is_empty() {
+                        errors.push(FieldError::invalid(&at.child("name"), given, detail));
+                    }
+                }
                 if !group.is_empty() {
                     errors.push(FieldError::not_supported(
                         &at.child("apiGroup"),
@@ -172,7 +206,11 @@ fn shape(cx: &Context<'_>, object: &Value) -> Vec<FieldError> {
                     errors.push(FieldError::required(&at.child("namespace"), ""));
                 }
             }
-            "User" | "Group" => {
+            kind @ ("User" | "Group") => {
+                if text(subject, "/name").is_empty() {
+                    let detail = format!("{} name cannot be empty", kind.to_lowercase());
+                    errors.push(FieldError::invalid(&at.child("name"), "", detail));
+                }
                 if group != GROUP {
                     errors.push(FieldError::not_supported(
                         &at.child("apiGroup"),

@@ -73,8 +73,9 @@ fn base64_values(object: &Value, field: &str) -> Result<usize, ApiError> {
     Ok(size)
 }
 
-fn too_big(size: usize) -> Option<FieldError> {
-    (size > limits::MAX_DATA).then(|| FieldError::too_long(&FieldPath::new("[]"), limits::MAX_DATA))
+/// `at` is where upstream tells it: of a ConfigMap nowhere in particular.
+fn too_big(size: usize, at: &str) -> Option<FieldError> {
+    (size > limits::MAX_DATA).then(|| FieldError::too_long(&FieldPath::new(at), limits::MAX_DATA))
 }
 
 #[async_trait]
@@ -105,7 +106,7 @@ impl Strategy for ConfigMap {
                 ));
             }
         }
-        errors.extend(too_big(size));
+        errors.extend(too_big(size, "[]"));
         frozen(object, old, &["data", "binaryData"], &mut errors);
         Ok(errors)
     }
@@ -169,14 +170,17 @@ impl Strategy for Secret {
     ) -> Result<Vec<FieldError>, ApiError> {
         let mut errors = Vec::new();
         keys(object, "data", &mut errors);
-        errors.extend(too_big(base64_values(object, "data")?));
+        errors.extend(too_big(base64_values(object, "data")?, "data"));
         let ty = text(object, "/type");
         for key in REQUIRED
             .iter()
             .filter(|(t, _)| *t == ty)
             .flat_map(|(_, keys)| *keys)
         {
-            if object.get("data").and_then(|d| d.get(key)).is_none() {
+            let given = object.get("data").and_then(|d| d.get(key));
+            // A key of SSH must not be empty either.
+            let empty = ty == "kubernetes.io/ssh-auth" && given.is_some_and(|v| v == "");
+            if given.is_none() || empty {
                 errors.push(FieldError::required(&FieldPath::new("data").key(key), ""));
             }
         }
@@ -198,13 +202,13 @@ impl Strategy for Secret {
             && STANDARD
                 .decode(value)
                 .ok()
-                .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+                .and_then(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes).ok())
                 .is_none()
         {
             errors.push(FieldError::invalid(
                 &FieldPath::new("data").key(json_key),
                 "<secret contents redacted>",
-                "it is not JSON",
+                "it is not a JSON object",
             ));
         }
         if ty == "kubernetes.io/service-account-token"

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::address::Range;
 use super::fields::{child, default, default_text, text};
+use super::spot::{Faults, Spot};
 use super::{node_ports, service_validate};
 use crate::strategy::{Context, Strategy};
 
@@ -40,6 +41,42 @@ fn defaults(object: &mut Value) {
     }
     if ty != "ExternalName" {
         default_text(spec, "internalTrafficPolicy", "Cluster");
+        let headless = |key: &str| {
+            spec.get(key)
+                .is_some_and(|v| *v == "None" || *v == json!(["None"]))
+        };
+        let selects = spec
+            .get("selector")
+            .and_then(Value::as_object)
+            .is_some_and(|selector| !selector.is_empty());
+        if (headless("clusterIP") || headless("clusterIPs")) && !selects {
+            // Whoever keeps the endpoints of such a Service decides of which family they are.
+            let single = spec
+                .get("ipFamilyPolicy")
+                .is_some_and(|p| p == "SingleStack");
+            let mut families = vec![
+                spec.get("ipFamilies")
+                    .and_then(|f| f.get(0))
+                    .cloned()
+                    .unwrap_or_else(|| json!("IPv4")),
+            ];
+            if !single {
+                let other = if families == [json!("IPv4")] {
+                    "IPv6"
+                } else {
+                    "IPv4"
+                };
+                families.push(json!(other));
+            }
+            let given = spec
+                .get("ipFamilies")
+                .and_then(Value::as_array)
+                .map_or(0, Vec::len);
+            if given < families.len() {
+                spec.insert("ipFamilies".to_owned(), json!(families));
+            }
+            default(spec, "ipFamilyPolicy", "RequireDualStack");
+        }
         default(spec, "ipFamilyPolicy", "SingleStack");
         default(spec, "ipFamilies", json!(["IPv4"]));
     }
@@ -149,6 +186,30 @@ fn keep_node_ports(object: &mut Value, old: &Value) {
     }
 }
 
+/// The network has one family of addresses, IPv4.
+fn families(cx: &Context<'_>, object: &Value) -> Result<(), ApiError> {
+    let spec = Spot::of(object, "spec");
+    let selects = spec.count("selector") > 0;
+    if spec.text("clusterIP") == "None" && !selects {
+        return Ok(());
+    }
+    let mut faults = Faults::default();
+    if spec.text("ipFamilyPolicy") == "RequireDualStack" {
+        let detail = "this cluster is not configured for dual-stack services";
+        faults.invalid(&spec.at("ipFamilyPolicy"), "RequireDualStack", detail);
+    }
+    for family in spec.items("ipFamilies") {
+        if family.as_text() == "IPv6" {
+            let detail = "not configured on this cluster";
+            faults.invalid(&family.path, "IPv6", detail);
+        }
+    }
+    if faults.0.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid(&cx.kind.group_kind(), cx.name, faults.0))
+}
+
 impl Service {
     async fn taken(&self, cx: &Context<'_>) -> Result<HashSet<Ipv4Addr>, ApiError> {
         let services = cx.reader.list("", "services", "").await?;
@@ -172,6 +233,7 @@ impl Service {
         if text(object, "/spec/type") == "ExternalName" {
             return Ok(());
         }
+        families(cx, object)?;
         let invalid = |detail: &str| {
             let error = FieldError::invalid(
                 &FieldPath::new("spec").child("clusterIPs"),
@@ -229,6 +291,16 @@ impl Strategy for Service {
         old: &Value,
     ) -> Result<(), ApiError> {
         if cx.subresource == "status" {
+            for one in object
+                .pointer_mut("/status/loadBalancer/ingress")
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_object_mut)
+                .filter(|one| one.contains_key("ip"))
+            {
+                default_text(one, "ipMode", "VIP");
+            }
             return Ok(());
         }
         let was_external = text(old, "/spec/type") == "ExternalName";
@@ -252,6 +324,13 @@ impl Strategy for Service {
             self.allocate(cx, object).await?;
         }
         keep_node_ports(object, old);
+        if let (Some(kept), true, Some(spec)) = (
+            old.pointer("/spec/healthCheckNodePort").cloned(),
+            node_ports::needs_health_check(object),
+            child(object, "spec"),
+        ) {
+            default(spec, "healthCheckNodePort", kept);
+        }
         node_ports::allocate(cx, object).await?;
 
         Ok(())
@@ -264,7 +343,9 @@ impl Strategy for Service {
         old: Option<&Value>,
     ) -> Result<Vec<FieldError>, ApiError> {
         if cx.subresource == "status" {
-            return Ok(Vec::new());
+            let mut faults = Faults::default();
+            service_validate::status(object, &mut faults);
+            return Ok(faults.0);
         }
         Ok(service_validate::service(object, old))
     }

@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use super::address::cidr;
 use super::fields::{list, text};
+use super::ingress_rules;
+use super::spot::{Faults, Spot};
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
@@ -40,7 +42,37 @@ pub(super) fn service(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     node_ports(object, ty, &spec.child("ports"), &mut errors);
     load_balancer(object, ty, &spec, &mut errors);
     policies(object, ty, &spec, &mut errors);
+    const NEAR: [&str; 3] = ["PreferClose", "PreferSameNode", "PreferSameZone"];
+    let mut faults = Faults::default();
+    faults.choice_if_given(&Spot::of(object, "spec"), "trafficDistribution", &NEAR);
+    errors.extend(faults.0);
     errors
+}
+
+/// Addresses of a balancer: only a Service that wants one has them.
+pub(super) fn status(object: &Value, faults: &mut Faults) {
+    let status = Spot::of(object, "status");
+    let ingress = status.child("loadBalancer").child("ingress");
+    let wanted = text(object, "/spec/type") == "LoadBalancer";
+    if !wanted
+        && ingress
+            .value
+            .as_array()
+            .is_some_and(|list| !list.is_empty())
+    {
+        let detail = "may only be used when `spec.type` is 'LoadBalancer'";
+        faults.forbidden(&ingress.path, detail);
+        return;
+    }
+    ingress_rules::balanced(&status, faults);
+    for one in status.child("loadBalancer").items("ingress") {
+        if one.has("ipMode") && one.text("ip").is_empty() {
+            let detail = "may not be specified when `ip` is not set";
+            faults.forbidden(&one.at("ipMode"), detail);
+        } else {
+            faults.choice_if_given(&one, "ipMode", &["Proxy", "VIP"]);
+        }
+    }
 }
 
 /// What may not change while the Service is what it is.
@@ -53,6 +85,14 @@ fn fixed(object: &Value, old: &Value, spec: &FieldPath, errors: &mut Vec<FieldEr
             address,
             "may not change once set",
         ));
+    }
+    let check = "/spec/healthCheckNodePort";
+    if super::node_ports::needs_health_check(old)
+        && super::node_ports::needs_health_check(object)
+        && object.pointer(check) != old.pointer(check)
+    {
+        let at = spec.child("healthCheckNodePort");
+        errors.push(FieldError::forbidden(&at, "field is immutable"));
     }
     let class = "/spec/loadBalancerClass";
     if (ty, before) == ("LoadBalancer", "LoadBalancer")
@@ -74,27 +114,12 @@ fn of_type(
     errors: &mut Vec<FieldError>,
 ) {
     match ty {
-        "LoadBalancer" | "NodePort" => {
-            const KUBELET: i64 = 10250;
-            for (index, port) in list(object, "/spec/ports").enumerate() {
-                if ty == "LoadBalancer" && port.get("port").and_then(Value::as_i64) == Some(KUBELET)
-                {
-                    errors.push(FieldError::invalid(
-                        &spec.child("ports").index(index),
-                        KUBELET,
-                        format!(
-                            "may not expose port {KUBELET} externally since it is used by kubelet"
-                        ),
-                    ));
-                }
-            }
-            if headless {
-                errors.push(FieldError::invalid(
-                    &spec.child("clusterIPs").index(0),
-                    "None",
-                    format!("may not be set to 'None' for {ty} services"),
-                ));
-            }
+        "LoadBalancer" | "NodePort" if headless => {
+            errors.push(FieldError::invalid(
+                &spec.child("clusterIPs").index(0),
+                "None",
+                format!("may not be set to 'None' for {ty} services"),
+            ));
         }
         "ExternalName" => {
             for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
@@ -203,15 +228,14 @@ fn node_ports(object: &Value, ty: &str, path: &FieldPath, errors: &mut Vec<Field
         if number == 0 {
             continue;
         }
-        match ty {
-            "ClusterIP" => errors.push(FieldError::forbidden(
+        if ty == "ClusterIP" {
+            errors.push(FieldError::forbidden(
                 &at,
                 "may not be used when `type` is 'ClusterIP'",
-            )),
-            "NodePort" | "LoadBalancer" if !used.insert((number, text(port, "/protocol"))) => {
-                errors.push(FieldError::duplicate(&at, number));
-            }
-            _ => {}
+            ));
+        }
+        if !used.insert((number, text(port, "/protocol"))) {
+            errors.push(FieldError::duplicate(&at, number));
         }
     }
     let mut used = HashSet::new();
@@ -370,6 +394,28 @@ mod tests {
             .iter()
             .map(|e| e.path.to_string())
             .collect()
+    }
+
+    #[test]
+    fn only_balanced_services_have_addresses_outside() {
+        use super::super::spot::testing::judged;
+        let of = |ty: &str, one: Value| {
+            let object =
+                json!({"spec": {"type": ty}, "status": {"loadBalancer": {"ingress": [one]}}});
+            judged(|faults| status(&object, faults))
+        };
+        assert!(of("LoadBalancer", json!({"ip": "192.0.2.1", "ipMode": "VIP"})).is_empty());
+        assert_eq!(
+            of("ClusterIP", json!({"ip": "192.0.2.1"})),
+            ["status.loadBalancer.ingress Forbidden"]
+        );
+        assert_eq!(
+            of("LoadBalancer", json!({"hostname": "A_", "ipMode": "VIP"})),
+            [
+                "status.loadBalancer.ingress[0].hostname Invalid",
+                "status.loadBalancer.ingress[0].ipMode Forbidden",
+            ]
+        );
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use apimachinery::field::{FieldError, FieldPath};
 use apimachinery::gvk::GroupResource;
-use apimachinery::selector::label_selector_errors;
+use apimachinery::name;
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::fields::{default, default_text, immutable, text};
+use super::spot::{Faults, Spot};
+use super::workload_rules::count_or_share;
 use crate::strategy::{Context, Strategy};
 
 pub(super) struct Lease;
@@ -22,31 +24,31 @@ impl Strategy for Lease {
         object: &Value,
         _old: Option<&Value>,
     ) -> Result<Vec<FieldError>, ApiError> {
-        let mut errors = Vec::new();
-        let spec = FieldPath::new("spec");
-        if let Some(seconds) = object
-            .pointer("/spec/leaseDurationSeconds")
-            .and_then(Value::as_i64)
-            .filter(|s| *s <= 0)
-        {
-            errors.push(FieldError::invalid(
-                &spec.child("leaseDurationSeconds"),
-                seconds,
-                "must be greater than 0",
-            ));
+        let mut faults = Faults::default();
+        lease(&Spot::of(object, "spec"), &mut faults);
+        Ok(faults.0)
+    }
+}
+
+fn lease(spec: &Spot<'_>, faults: &mut Faults) {
+    const DURATION: &str = "leaseDurationSeconds";
+    if let Some(seconds) = spec.int(DURATION).filter(|s| *s <= 0) {
+        faults.invalid(&spec.at(DURATION), seconds, "must be greater than 0");
+    }
+    faults.not_negative(spec, &["leaseTransitions"]);
+    let strategy = spec.text("strategy");
+    if spec.has("strategy") {
+        // The path is upstream's.
+        let at = spec.at("strategy").child("strategy");
+        if strategy.contains('/') {
+            faults.named(&at, strategy, name::qualified_name);
+        } else if strategy != "OldestEmulationVersion" {
+            faults.not_supported(&at, strategy, &["OldestEmulationVersion"]);
         }
-        if let Some(count) = object
-            .pointer("/spec/leaseTransitions")
-            .and_then(Value::as_i64)
-            .filter(|s| *s < 0)
-        {
-            errors.push(FieldError::invalid(
-                &spec.child("leaseTransitions"),
-                count,
-                "must be greater than or equal to 0",
-            ));
-        }
-        Ok(errors)
+    }
+    if !spec.text("preferredHolder").is_empty() && strategy.is_empty() {
+        let detail = "may only be specified if `strategy` is defined";
+        faults.forbidden(&spec.at("preferredHolder"), detail);
     }
 }
 
@@ -59,59 +61,41 @@ impl Strategy for Budget {
 
     async fn validate(
         &self,
-        _cx: &Context<'_>,
+        cx: &Context<'_>,
         object: &Value,
         _old: Option<&Value>,
     ) -> Result<Vec<FieldError>, ApiError> {
-        let mut errors = Vec::new();
-        let spec = FieldPath::new("spec");
-        if object.pointer("/spec/minAvailable").is_some()
-            && object.pointer("/spec/maxUnavailable").is_some()
-        {
-            errors.push(FieldError::invalid(
-                &spec,
-                object["spec"].clone(),
-                "minAvailable and maxUnavailable cannot be both set",
-            ));
+        let mut faults = Faults::default();
+        if cx.subresource == "status" {
+            let status = Spot::of(object, "status");
+            let counts = [
+                "disruptionsAllowed",
+                "currentHealthy",
+                "desiredHealthy",
+                "expectedPods",
+            ];
+            faults.not_negative(&status, &counts);
+        } else {
+            budget(&Spot::of(object, "spec"), &mut faults);
         }
-        for field in ["minAvailable", "maxUnavailable"] {
-            let path = spec.child(field);
-            match object.pointer(&format!("/spec/{field}")) {
-                Some(Value::Number(n)) if n.as_i64().unwrap_or(-1) < 0 => {
-                    errors.push(FieldError::invalid(
-                        &path,
-                        n.as_i64().unwrap_or(-1),
-                        "must be greater than or equal to 0",
-                    ));
-                }
-                Some(Value::String(given))
-                    if !given
-                        .strip_suffix('%')
-                        .is_some_and(|n| n.parse::<u8>().is_ok_and(|n| n <= 100)) =>
-                {
-                    errors.push(FieldError::invalid(&path, given.as_str(), "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"));
-                }
-                _ => {}
-            }
-        }
-        if let Some(selector) = object.pointer("/spec/selector") {
-            errors.extend(label_selector_errors(selector, &spec.child("selector")));
-        }
-        if let Some(policy) = object
-            .pointer("/spec/unhealthyPodEvictionPolicy")
-            .and_then(Value::as_str)
-        {
-            const KNOWN: [&str; 2] = ["AlwaysAllow", "IfHealthyBudget"];
-            if !KNOWN.contains(&policy) {
-                errors.push(FieldError::not_supported(
-                    &spec.child("unhealthyPodEvictionPolicy"),
-                    policy,
-                    &KNOWN,
-                ));
-            }
-        }
-        Ok(errors)
+        Ok(faults.0)
     }
+}
+
+fn budget(spec: &Spot<'_>, faults: &mut Faults) {
+    if spec.has("minAvailable") && spec.has("maxUnavailable") {
+        let detail = "minAvailable and maxUnavailable cannot be both set";
+        faults.invalid(&spec.path, spec.value.clone(), detail);
+    }
+    for field in ["minAvailable", "maxUnavailable"] {
+        count_or_share(spec, field, true, faults);
+    }
+    faults.selector(spec, "selector");
+    faults.choice_if_given(
+        spec,
+        "unhealthyPodEvictionPolicy",
+        &["AlwaysAllow", "IfHealthyBudget"],
+    );
 }
 
 #[async_trait]
@@ -198,5 +182,62 @@ impl Strategy for PriorityClass {
             }
         }
         Ok(errors)
+    }
+
+    async fn validate_delete(&self, cx: &Context<'_>, _object: &Value) -> Result<(), ApiError> {
+        if matches!(cx.name, "system-cluster-critical" | "system-node-critical") {
+            return Err(ApiError::forbidden(
+                &GroupResource::new("scheduling.k8s.io", "priorityclasses"),
+                cx.name,
+                "this is a system priority class and cannot be deleted",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::spot::testing::judged;
+    use super::*;
+
+    #[test]
+    fn budgets_and_leases_are_judged_by_field() {
+        for (spec, expected) in [
+            (json!({"minAvailable": "50%", "selector": {}}), vec![]),
+            (
+                json!({"minAvailable": -1, "maxUnavailable": "101%", "unhealthyPodEvictionPolicy": "Odd"}),
+                vec![
+                    "spec Invalid",
+                    "spec.maxUnavailable Invalid",
+                    "spec.minAvailable Invalid",
+                    "spec.unhealthyPodEvictionPolicy NotSupported",
+                ],
+            ),
+        ] {
+            let spot = Spot::new(&spec, FieldPath::new("spec"));
+            assert_eq!(judged(|faults| budget(&spot, faults)), expected, "{spec}");
+        }
+        for (spec, expected) in [
+            (
+                json!({"leaseDurationSeconds": 15, "leaseTransitions": 0}),
+                vec![],
+            ),
+            (
+                json!({"leaseDurationSeconds": 0, "leaseTransitions": -1, "preferredHolder": "x"}),
+                vec![
+                    "spec.leaseDurationSeconds Invalid",
+                    "spec.leaseTransitions Invalid",
+                    "spec.preferredHolder Forbidden",
+                ],
+            ),
+            (
+                json!({"strategy": "Odd"}),
+                vec!["spec.strategy.strategy NotSupported"],
+            ),
+        ] {
+            let spot = Spot::new(&spec, FieldPath::new("spec"));
+            assert_eq!(judged(|faults| lease(&spot, faults)), expected, "{spec}");
+        }
     }
 }

@@ -1,16 +1,16 @@
-//! StorageClasses and CSIDrivers: defaults, and parts that are fixed once volumes depend on them.
+//! StorageClasses: defaults, topologies, and parts that are fixed once volumes depend on them.
 
 use apimachinery::field::{FieldError, FieldPath};
 use apimachinery::name;
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::fields::{child, default, default_text, immutable, list, text};
+use super::fields::{default_text, immutable, text};
+use super::spot::{Faults, Spot};
 use crate::strategy::{Context, Strategy};
 
 pub(super) struct StorageClass;
-pub(super) struct CsiDriver;
 
 #[async_trait]
 impl Strategy for StorageClass {
@@ -61,6 +61,9 @@ impl Strategy for StorageClass {
                 ));
             }
         }
+        let mut faults = Faults::default();
+        topologies(object, &mut faults);
+        errors.extend(faults.0);
         if let Some(old) = old {
             immutable(
                 object,
@@ -101,71 +104,62 @@ fn parameters(object: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn complete_driver(object: &mut Value) {
-    let Some(spec) = child(object, "spec") else {
-        return;
-    };
-    default(spec, "attachRequired", true);
-    default(spec, "podInfoOnMount", false);
-    default(spec, "storageCapacity", false);
-    default(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
-    default(spec, "requiresRepublish", false);
-    default(spec, "seLinuxMount", false);
-    default(spec, "volumeLifecycleModes", json!(["Persistent"]));
+/// Where volumes of a class may lie: labels with distinct keys and values, and no term twice.
+fn topologies(object: &Value, faults: &mut Faults) {
+    let root = Spot::new(object, FieldPath::root());
+    let mut seen: Vec<Vec<(&str, Vec<&str>)>> = Vec::new();
+    for term in root.items("allowedTopologies") {
+        let mut whole: Vec<(&str, Vec<&str>)> = Vec::new();
+        for one in term.items("matchLabelExpressions") {
+            let key = one.text("key");
+            let mut values: Vec<&str> = one.items("values").map(|v| v.as_text()).collect();
+            if values.is_empty() {
+                faults.required(&one.at("values"), "");
+            }
+            for (index, value) in values.iter().enumerate() {
+                if values.iter().take(index).any(|other| other == value) {
+                    faults.duplicate(&one.at("values").index(index), *value);
+                }
+            }
+            faults.named(&one.at("key"), key, name::label_key);
+            if whole.iter().any(|(other, _)| *other == key) {
+                faults.duplicate(&one.at("key"), key);
+            }
+            values.sort_unstable();
+            values.dedup();
+            whole.push((key, values));
+        }
+        whole.sort();
+        if seen.contains(&whole) {
+            faults.duplicate(&term.at("matchLabelExpressions"), "");
+        }
+        seen.push(whole);
+    }
 }
 
-#[async_trait]
-impl Strategy for CsiDriver {
-    async fn prepare_create(&self, _cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
-        complete_driver(object);
-        Ok(())
-    }
+#[cfg(test)]
+mod tests {
+    use super::super::spot::testing::judged;
+    use super::*;
+    use serde_json::json;
 
-    async fn prepare_update(
-        &self,
-        _cx: &Context<'_>,
-        object: &mut Value,
-        _old: &Value,
-    ) -> Result<(), ApiError> {
-        complete_driver(object);
-        Ok(())
-    }
-
-    async fn validate(
-        &self,
-        _cx: &Context<'_>,
-        object: &Value,
-        old: Option<&Value>,
-    ) -> Result<Vec<FieldError>, ApiError> {
-        const MODES: [&str; 2] = ["Ephemeral", "Persistent"];
-        const GROUPS: [&str; 3] = ["File", "None", "ReadWriteOnceWithFSType"];
-        let mut errors = Vec::new();
-        let spec = FieldPath::new("spec");
-        let policy = text(object, "/spec/fsGroupPolicy");
-        if !GROUPS.contains(&policy) {
-            errors.push(FieldError::not_supported(
-                &spec.child("fsGroupPolicy"),
-                policy,
-                &GROUPS,
-            ));
-        }
-        for mode in list(object, "/spec/volumeLifecycleModes").filter_map(Value::as_str) {
-            if !MODES.contains(&mode) {
-                errors.push(FieldError::not_supported(
-                    &spec.child("volumeLifecycleModes"),
-                    mode,
-                    &MODES,
-                ));
-            }
-        }
-        if let Some(old) = old {
-            immutable(
-                object,
-                old,
-                &["/spec/attachRequired", "/spec/volumeLifecycleModes"],
-                &mut errors,
-            );
-        }
-        Ok(errors)
+    #[test]
+    fn topologies_are_distinct() {
+        let one = json!({"matchLabelExpressions": [{"key": "zone", "values": ["a", "b"]}]});
+        let again = json!({"matchLabelExpressions": [{"key": "zone", "values": ["b", "a"]}]});
+        let wrong = json!({"matchLabelExpressions": [
+            {"key": "zone", "values": ["a", "a"]}, {"key": "zone"}, {"key": "a b", "values": ["x"]},
+        ]});
+        let object = json!({"allowedTopologies": [one, again, wrong]});
+        assert_eq!(
+            judged(|faults| topologies(&object, faults)),
+            [
+                "allowedTopologies[1].matchLabelExpressions Duplicate",
+                "allowedTopologies[2].matchLabelExpressions[0].values[1] Duplicate",
+                "allowedTopologies[2].matchLabelExpressions[1].key Duplicate",
+                "allowedTopologies[2].matchLabelExpressions[1].values Required",
+                "allowedTopologies[2].matchLabelExpressions[2].key Invalid",
+            ]
+        );
     }
 }

@@ -1,14 +1,13 @@
 //! Workloads of `apps`: data here, with the defaults that clients compare against.
 
 use apimachinery::field::{FieldError, FieldPath};
-use apimachinery::selector::{LabelSelector, label_selector_errors};
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
-use super::fields::{child, default, default_text, immutable, text};
-use super::spot::{Faults, Spot};
-use super::{pod_defaults, pod_validate};
+use super::fields::{child, default, default_text, immutable};
+use super::spot::Faults;
+use super::{pod_defaults, workload_rules};
 use crate::strategy::{Context, Strategy};
 
 pub(super) struct Workload;
@@ -48,12 +47,28 @@ fn complete(plural: &str, object: &mut Value) {
             default(spec, "replicas", 1);
             default(spec, "revisionHistoryLimit", 10);
             default_text(spec, "podManagementPolicy", "OrderedReady");
-            rolling(spec, "updateStrategy", &json!({"partition": 0}));
-            default(
-                spec,
-                "persistentVolumeClaimRetentionPolicy",
-                json!({"whenDeleted": "Retain", "whenScaled": "Retain"}),
-            );
+            let strategy = spec.entry("updateStrategy").or_insert_with(|| json!({}));
+            if strategy
+                .get("type")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .is_empty()
+            {
+                rolling(spec, "updateStrategy", &json!({"partition": 0}));
+            } else if strategy.get("type").is_some_and(|t| t == "RollingUpdate")
+                && let Some(rolling) = strategy
+                    .get_mut("rollingUpdate")
+                    .and_then(Value::as_object_mut)
+            {
+                default(rolling, "partition", 0);
+            }
+            let policy = spec
+                .entry("persistentVolumeClaimRetentionPolicy")
+                .or_insert_with(|| json!({}));
+            if let Some(policy) = policy.as_object_mut() {
+                default_text(policy, "whenDeleted", "Retain");
+                default_text(policy, "whenScaled", "Retain");
+            }
         }
         "daemonsets" => {
             default(spec, "revisionHistoryLimit", 10);
@@ -118,121 +133,18 @@ impl Strategy for Workload {
         object: &Value,
         old: Option<&Value>,
     ) -> Result<Vec<FieldError>, ApiError> {
-        if !cx.subresource.is_empty() {
-            return Ok(Vec::new());
+        let mut faults = Faults::default();
+        let plural = cx.kind.plural();
+        match (cx.subresource, old) {
+            ("", _) => workload_rules::judge(plural, object, &mut faults),
+            ("status", Some(old)) => workload_rules::status(plural, object, old, &mut faults),
+            _ => {}
         }
-        let mut errors = Vec::new();
-        judge(cx.kind.plural(), object, &mut errors);
-        if let Some(old) = old {
-            unchanged(cx.kind.plural(), object, old, &mut errors);
+        let mut errors = faults.0;
+        if let Some(old) = old.filter(|_| cx.subresource.is_empty()) {
+            unchanged(plural, object, old, &mut errors);
         }
         Ok(errors)
-    }
-}
-
-fn judge(plural: &str, object: &Value, errors: &mut Vec<FieldError>) {
-    let spec = FieldPath::new("spec");
-    for field in [
-        "replicas",
-        "minReadySeconds",
-        "revisionHistoryLimit",
-        "progressDeadlineSeconds",
-    ] {
-        not_negative(object, field, &spec, errors);
-    }
-    let path = spec.child("selector");
-    let template = spec.child("template");
-    let selector = object.pointer("/spec/selector").unwrap_or(&Value::Null);
-    if selector.is_null() {
-        errors.push(FieldError::required(&path, ""));
-    } else {
-        errors.extend(label_selector_errors(selector, &path));
-        let parts = ["matchLabels", "matchExpressions"];
-        if parts.iter().all(|p| selector.get(p).is_none()) {
-            let detail = "empty selector is invalid for deployment";
-            errors.push(FieldError::invalid(
-                &path,
-                selector.clone(),
-                detail.replace("deployment", plural.trim_end_matches('s')),
-            ));
-        }
-        let labels = object.pointer("/spec/template/metadata/labels");
-        let empty = Map::new();
-        let matches = LabelSelector::from_json(selector)
-            .is_ok_and(|s| s.matches(labels.and_then(Value::as_object).unwrap_or(&empty)));
-        if !matches {
-            errors.push(FieldError::invalid(
-                &template.child("metadata").child("labels"),
-                labels.cloned().unwrap_or_default(),
-                "`selector` does not match template `labels`",
-            ));
-        }
-    }
-    strategy(plural, object, &spec, errors);
-    let given = Spot::of(object, "spec").child("template");
-    let mut faults = Faults::default();
-    pod_validate::template(&given, &mut faults);
-    let pod = given.child("spec");
-    if pod.text("restartPolicy") != "Always" {
-        let at = pod.at("restartPolicy");
-        faults.not_supported(&at, pod.text("restartPolicy"), &["Always"]);
-    }
-    if pod.has("activeDeadlineSeconds") {
-        let detail = format!(
-            "activeDeadlineSeconds in {} is not Supported",
-            kind_of(plural)
-        );
-        faults.forbidden(&pod.at("activeDeadlineSeconds"), detail);
-    }
-    errors.extend(faults.0);
-}
-
-fn kind_of(plural: &str) -> &'static str {
-    match plural {
-        "daemonsets" => "DaemonSet",
-        "statefulsets" => "StatefulSet",
-        _ => "ReplicaSet",
-    }
-}
-
-fn not_negative(object: &Value, field: &str, spec: &FieldPath, errors: &mut Vec<FieldError>) {
-    if let Some(given) = object
-        .pointer(&format!("/spec/{field}"))
-        .and_then(Value::as_i64)
-        .filter(|n| *n < 0)
-    {
-        errors.push(FieldError::invalid(
-            &spec.child(field),
-            given,
-            "must be greater than or equal to 0",
-        ));
-    }
-}
-
-fn strategy(plural: &str, object: &Value, spec: &FieldPath, errors: &mut Vec<FieldError>) {
-    let (field, known): (&str, &[&str]) = match plural {
-        "deployments" => ("strategy", &["Recreate", "RollingUpdate"]),
-        "statefulsets" | "daemonsets" => ("updateStrategy", &["OnDelete", "RollingUpdate"]),
-        _ => return,
-    };
-    let at = spec.child(field);
-    let given = text(object, &format!("/spec/{field}/type"));
-    if !known.contains(&given) {
-        let path = if plural == "deployments" {
-            at.clone()
-        } else {
-            at.child("type")
-        };
-        errors.push(FieldError::not_supported(&path, given, known));
-    } else if given == "Recreate"
-        && object
-            .pointer("/spec/strategy/rollingUpdate")
-            .is_some_and(|r| !r.is_null())
-    {
-        errors.push(FieldError::forbidden(
-            &at.child("rollingUpdate"),
-            "may not be specified when strategy `type` is 'Recreate'",
-        ));
     }
 }
 

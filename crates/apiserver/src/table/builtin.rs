@@ -58,7 +58,7 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
     let age = age(meta::creation_timestamp(object), now);
     let created = Value::from(text(object, "/metadata/creationTimestamp"));
     let mut rest = match (kind.group.as_str(), kind.plural.as_str()) {
-        ("", "pods") => pods::pod(object, age),
+        ("", "pods") => pods::pod(object, age, now),
         ("", "nodes") => pods::node(object, age),
         ("", "namespaces") => vec![Value::from(text(object, "/status/phase")), age],
         ("", "configmaps") => vec![
