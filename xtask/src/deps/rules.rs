@@ -229,6 +229,7 @@ pub(super) const OUTSIDE: &[Outside] = &[
         "the one listener; connections to etcd",
     ),
     only("prost", &["store"], "etcd's messages"),
+    only("mimalloc", &["ferrovirt"], "the allocator of the binary"),
     only(
         "reqwest",
         &["transfer"],
