@@ -17,9 +17,12 @@ use apimachinery::status::ApiError;
 use crate::limits;
 
 mod frames;
+mod pieces;
 
 pub use frames::Frames;
 pub(crate) use frames::{FrameSender, Stalled};
+pub(crate) use pieces::PIECE;
+pub use pieces::Pieces;
 
 /// An error of a transport.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -34,6 +37,9 @@ pub enum ResponseBody {
     Full(Option<Bytes>),
     /// Chunks as they come; ends when the sender is dropped, fails when it sends an error.
     Stream(mpsc::Receiver<io::Result<Bytes>>),
+    /// All of it, made while it is sent.
+    #[doc(hidden)]
+    Pieces(Pieces),
     /// Frames of a watch, bounded by number and bytes.
     #[doc(hidden)]
     Frames(Frames),
@@ -69,6 +75,14 @@ impl ResponseBody {
         }))
     }
 
+    /// The same body; what is made while it is sent is made now.
+    pub(crate) fn gathered(self) -> Self {
+        match self {
+            ResponseBody::Pieces(pieces) => pieces.whole().into(),
+            other => other,
+        }
+    }
+
     /// A body of frames, with the sender to write to, which waits at most `patience` for the reader.
     pub(crate) fn frames(patience: Duration) -> (FrameSender, Self) {
         let (sender, body) = frames::channel(patience);
@@ -102,6 +116,9 @@ impl Body for ResponseBody {
             ResponseBody::Stream(receiver) => receiver
                 .poll_recv(cx)
                 .map(|item| item.map(|r| r.map(Frame::data))),
+            ResponseBody::Pieces(pieces) => {
+                Poll::Ready(pieces.next().map(|piece| Ok(Frame::data(piece))))
+            }
             ResponseBody::Frames(frames) => frames
                 .poll_next(cx)
                 .map(|item| item.map(|r| r.map(Frame::data))),
@@ -112,6 +129,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             ResponseBody::Full(data) => data.is_none(),
+            ResponseBody::Pieces(pieces) => pieces.left() == 0,
             ResponseBody::Held(held) => held.body.is_end_stream(),
             ResponseBody::Stream(_) | ResponseBody::Frames(_) => false,
         }
@@ -122,6 +140,7 @@ impl Body for ResponseBody {
             ResponseBody::Full(data) => {
                 SizeHint::with_exact(data.as_ref().map_or(0, |d| d.len() as u64))
             }
+            ResponseBody::Pieces(pieces) => SizeHint::with_exact(pieces.left()),
             ResponseBody::Held(held) => held.body.size_hint(),
             ResponseBody::Stream(_) | ResponseBody::Frames(_) => SizeHint::default(),
         }

@@ -100,6 +100,10 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
 pub(crate) const WATCH_BUFFER: usize = 64;
 /// Bytes of frames that may wait for a slow watcher; a single frame may be larger.
 pub(crate) const WATCH_BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes of frames that go out as one chunk when there are so many; one that is larger goes alone.
+pub(crate) const WATCH_BATCH_BYTES: usize = 32 * 1024;
+/// Changes that a watch looks at before it sends what concerns its client.
+pub(crate) const WATCH_BATCH: usize = 128;
 /// How long a watcher may read nothing while there is something to read.
 pub(crate) const WATCH_STALL: Duration = Duration::from_secs(30);
 /// How long a connection may take nothing of what is written to it.

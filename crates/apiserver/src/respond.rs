@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::Value;
 
-use crate::body::ResponseBody;
+use crate::body::{Pieces, ResponseBody};
 use crate::limits;
 use crate::negotiate::{Accept, Format};
 use crate::subresource::Response;
@@ -42,23 +42,70 @@ pub(crate) fn json(status: StatusCode, data: Bytes, accept: Accept) -> Response 
 
 /// Writes bytes of a known media type, compressed when that pays.
 pub(crate) fn bytes(status: StatusCode, data: Bytes, media: &str, accept: Accept) -> Response {
-    let compressed = if accept.gzip && data.len() >= limits::GZIP_THRESHOLD {
+    let zipped = if accept.gzip && data.len() >= limits::GZIP_THRESHOLD {
         gzip(&data)
     } else {
         None
     };
-    let encoded = compressed.is_some();
-    let mut response = http::Response::new(ResponseBody::from(compressed.unwrap_or(data)));
+    let encoded = zipped.is_some();
+    let mut response = http::Response::new(ResponseBody::from(zipped.unwrap_or(data)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     if let Ok(media) = HeaderValue::from_str(media) {
         headers.insert(header::CONTENT_TYPE, media);
     }
     if encoded {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        compressed(&mut response);
     }
     response
+}
+
+/// Writes compact JSON that is made while it is sent. What is small is made at once; what is compressed is made here,
+/// where the request still holds its place among others, and lets these work between two pieces.
+pub(crate) async fn pieces(status: StatusCode, pieces: Pieces, accept: Accept) -> Response {
+    let large = pieces.left() >= limits::GZIP_THRESHOLD as u64;
+    if !large {
+        return json(
+            status,
+            pieces.whole(),
+            Accept {
+                gzip: false,
+                ..accept
+            },
+        );
+    }
+    let mut response = bytes(status, Bytes::new(), "application/json", accept);
+    if !accept.gzip {
+        *response.body_mut() = ResponseBody::Pieces(pieces);
+        return response;
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    for piece in pieces {
+        if let Err(e) = encoder.write_all(&piece) {
+            return error(
+                &ApiError::internal(format!("compressing the answer: {e}")),
+                accept,
+            );
+        }
+        tokio::task::yield_now().await;
+    }
+    match encoder.finish() {
+        Ok(data) => {
+            *response.body_mut() = ResponseBody::from(Bytes::from(data));
+            compressed(&mut response);
+            response
+        }
+        Err(e) => error(
+            &ApiError::internal(format!("compressing the answer: {e}")),
+            accept,
+        ),
+    }
+}
+
+fn compressed(response: &mut Response) {
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
 }
 
 fn gzip(data: &[u8]) -> Option<Bytes> {

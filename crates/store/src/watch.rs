@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::error::{StoreError, WatchError};
 use crate::feed::{Feed, Watcher};
@@ -34,6 +35,9 @@ pub struct Watch {
     announced: bool,
     ready: VecDeque<Event>,
     last: Instant,
+    /// Fires when the watch may have been idle for [`limits::PROGRESS_EVERY`]. It is not moved with every event, which
+    /// would cost more than delivering that.
+    idle: Option<Pin<Box<Sleep>>>,
 }
 
 impl fmt::Debug for Watch {
@@ -55,6 +59,7 @@ impl Watch {
             announced: false,
             ready: VecDeque::new(),
             last: Instant::now(),
+            idle: None,
         })
     }
 
@@ -72,10 +77,22 @@ impl Watch {
             if self.closed {
                 return Err(WatchError::Closed);
             }
+            let due = self.last + limits::PROGRESS_EVERY;
+            let idle = self
+                .idle
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
             tokio::select! {
                 biased;
                 () = self.watcher.wake.notified() => {}
-                () = tokio::time::sleep_until(self.last + limits::PROGRESS_EVERY) => self.request_progress(),
+                () = idle.as_mut() => {
+                    let now = Instant::now();
+                    if due <= now {
+                        idle.as_mut().reset(now + limits::PROGRESS_EVERY);
+                        self.request_progress();
+                    } else {
+                        idle.as_mut().reset(due);
+                    }
+                }
             }
         }
     }

@@ -191,9 +191,14 @@ impl Record {
         self.with(|facts| facts.annotations.extend(notes));
     }
 
+    /// Whether an answer with such a code is recorded as a whole.
+    pub(crate) fn wants_body(&self, code: u16) -> bool {
+        self.decision.level == Level::RequestResponse || code >= 400
+    }
+
     fn answered(&self, code: u16, headers: &HeaderMap, body: Option<&Bytes>) {
         let level = self.decision.level;
-        let wanted = body.filter(|_| level == Level::RequestResponse || code >= 400);
+        let wanted = body.filter(|_| self.wants_body(code));
         let object = wanted.and_then(|body| read(headers, body));
         self.with(|facts| {
             let confidential = level < Level::RequestResponse

@@ -96,9 +96,24 @@ impl FrameSender {
         self.sender.closed().await;
     }
 
+    /// To wait for the end of the reader beside sending.
+    pub(crate) fn reader(&self) -> Reader {
+        Reader(self.sender.clone())
+    }
+
     /// Whoever reads gets an error next.
     pub(crate) fn fail(&self) {
         self.shared.failed.store(true, Relaxed);
+    }
+}
+
+/// The end that reads, seen from the one that writes.
+pub(crate) struct Reader(mpsc::Sender<Bytes>);
+
+impl Reader {
+    /// Ends when nobody reads any more.
+    pub(crate) async fn closed(&self) {
+        self.0.closed().await;
     }
 }
 

@@ -11,15 +11,16 @@
 
 use apimachinery::meta::ListMeta;
 use apimachinery::status::{ApiError, StatusCause};
-use bytes::Bytes;
 use serde_json::Value;
 use store::{Entry, ListRequest, Revision, StoreError};
 
+use super::list_pieces::{self, Item, ListShape};
 use super::selection::Selection;
 use super::stored_form::Splicer;
 use super::{
     Registry, codec, continue_token, list_options, store_error, versions, wait_for_revision,
 };
+use crate::body::Pieces;
 use crate::kinds::Kind;
 use crate::limits;
 use crate::request::Query;
@@ -126,22 +127,18 @@ pub(crate) async fn list(
     Ok(Listed { items, meta })
 }
 
-/// An item that can be copied into the answer, or one that had to be decoded.
-enum Item {
-    Stored(Entry),
-    Decoded(Value),
-}
-
-/// The same as compact JSON: objects of built-in kinds are not parsed unless a selector asks for their fields.
+/// The same as compact JSON, of whole objects or their metadata: objects of built-in kinds are not parsed unless a
+/// selector asks for their fields.
 pub(crate) async fn list_json(
     registry: &Registry,
     kind: &Kind,
     namespace: &str,
     query: &Query,
-) -> Result<Bytes, ApiError> {
+    shown: ListShape,
+) -> Result<Pieces, ApiError> {
     let selection = Selection::parse(query, kind)?;
     let sealing = &registry.sealing;
-    let splicer = Splicer::new(kind, false);
+    let splicer = Splicer::new(kind, shown.item());
     let take = |entry: &Entry| {
         if selection.is_all()
             && let Some(splicer) = &splicer
@@ -152,50 +149,20 @@ pub(crate) async fn list_json(
             }
         }
         let object = codec::decode(sealing, kind, entry)?;
-        Ok(selection
-            .matches(kind, &object)
-            .then(|| Item::Decoded(untyped(kind, object))))
+        if !selection.matches(kind, &object) {
+            return Ok(None);
+        }
+        let printed = serde_json::to_vec(&shown.of(kind, object));
+        printed
+            .map(|p| Some(Item::Printed(p)))
+            .map_err(|e| encoding(kind, &e))
     };
     let (items, meta) = walk(registry, kind, namespace, query, &selection, take).await?;
-    render(kind, items, &meta, splicer.as_ref())
-        .map_err(|e| ApiError::internal(format!("encoding a list of {}: {e}", kind.plural)))
+    list_pieces::render(shown.head(kind), items, &meta, splicer).map_err(|e| encoding(kind, &e))
 }
 
-fn render(
-    kind: &Kind,
-    items: Vec<Item>,
-    meta: &ListMeta,
-    splicer: Option<&Splicer>,
-) -> Result<Bytes, serde_json::Error> {
-    let stored: usize = items
-        .iter()
-        .map(|item| match item {
-            Item::Stored(entry) => entry.value.len() + splicer.map_or(0, Splicer::growth) + 1,
-            Item::Decoded(_) => 0,
-        })
-        .sum();
-    let head = format!(
-        "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{},\"items\":[",
-        Value::from(kind.list_kind.as_str()),
-        Value::from(kind.api_version()),
-        serde_json::to_string(meta)?
-    );
-    let mut out = Vec::with_capacity(head.len() + stored + 2);
-    out.extend_from_slice(head.as_bytes());
-    for (index, item) in items.into_iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        match (item, splicer) {
-            (Item::Stored(entry), Some(splicer)) => {
-                splicer.append(&entry.value, entry.modified, &mut out);
-            }
-            (Item::Stored(_), None) => {}
-            (Item::Decoded(object), _) => serde_json::to_writer(&mut out, &object)?,
-        }
-    }
-    out.extend_from_slice(b"]}");
-    Ok(out.into())
+fn encoding(kind: &Kind, error: &serde_json::Error) -> ApiError {
+    ApiError::internal(format!("encoding a list of {}: {error}", kind.plural))
 }
 
 /// The type of a built-in list says the type of its items.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use store::{Entry, Revision};
 
 use super::list::{revision_parameter, too_large_revision};
-use super::stored_form::Splicer;
+use super::stored_form::{Shape, Splicer};
 use super::{Registry, codec, store_error, versions, wait_for_revision};
 use crate::kinds::Kind;
 use crate::limits;
@@ -44,7 +44,7 @@ pub(crate) async fn get_json(
     name: &str,
 ) -> Result<Bytes, ApiError> {
     let entry = entry(registry, kind, namespace, name).await?;
-    if let Some(splicer) = Splicer::new(kind, true) {
+    if let Some(splicer) = Splicer::new(kind, Shape::Alone) {
         let entry = codec::open(&registry.sealing, &entry)?;
         let mut out = Vec::with_capacity(entry.value.len() + splicer.growth());
         if splicer.append(&entry.value, entry.modified, &mut out) {

@@ -5,6 +5,7 @@
 //!           ├─ head ───┤ object's own ├─ tail, the same for all of a kind ─┤
 //! served   {"metadata":{"resourceVersion":"42", ... },  ...  ,"apiVersion":"v1","kind":"ConfigMap"}
 //! in a list of a built-in kind, whose items do not repeat their type:                    ...  }
+//! as PartialObjectMetadata: {..."metadata":{"resourceVersion":"42", ... }}
 //! ```
 //!
 //! JSON objects have no order, so this is a plain JSON object to every reader; but one whose revision can be put
@@ -21,8 +22,14 @@ use serde_json::{Map, Value};
 use store::Revision;
 
 use crate::kinds::Kind;
+use crate::table;
 
 const HEAD: &[u8] = b"{\"metadata\":{\"";
+/// What stands in its place: up to the revision, and after it.
+const VERSIONED_HEAD: &[u8] = b"{\"metadata\":{\"resourceVersion\":\"";
+const HEAD_END: &[u8] = b"\",\"";
+/// Of the largest revision.
+const DIGITS: usize = 20;
 
 /// An object as it is stored: fields in the order of the module, `resourceVersion` left out.
 pub(super) struct Stored<'a> {
@@ -65,16 +72,30 @@ impl Serialize for Unversioned<'_> {
     }
 }
 
+/// What is served of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// The object, alone.
+    Alone,
+    /// The object as an item of a list of its kind, which does not repeat its type.
+    Item,
+    /// `PartialObjectMetadata`: what the garbage collector and other followers of whole clusters ask for.
+    Metadata { beta: bool },
+}
+
 /// Writes stored objects of one kind as they are served, without parsing them.
 pub(crate) struct Splicer {
     stored_tail: Vec<u8>,
-    /// What ends a served object; `}` alone where its type is not repeated.
+    /// Up to the number that is the revision.
+    served_head: Vec<u8>,
+    /// What ends a served object.
     served_tail: Vec<u8>,
+    metadata_only: bool,
 }
 
 impl Splicer {
-    /// For objects that stand alone (`typed`) or are items of a list. `None` for kinds that must be decoded.
-    pub(crate) fn new(kind: &Kind, typed: bool) -> Option<Self> {
+    /// `None` for kinds that must be decoded.
+    pub(crate) fn new(kind: &Kind, shape: Shape) -> Option<Self> {
         if kind.is_crd() || kind.behaviour.new_event {
             return None;
         }
@@ -82,19 +103,30 @@ impl Splicer {
             let (version, kind) = (Value::from(version), Value::from(kind.kind.as_str()));
             format!(",\"apiVersion\":{version},\"kind\":{kind}}}").into_bytes()
         };
+        let (served_head, served_tail) = match shape {
+            Shape::Alone => (VERSIONED_HEAD.to_vec(), tail(&kind.api_version())),
+            Shape::Item => (VERSIONED_HEAD.to_vec(), b"}".to_vec()),
+            Shape::Metadata { beta } => {
+                let mut head = format!(
+                    "{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"{}\",",
+                    table::version(beta)
+                )
+                .into_bytes();
+                head.extend_from_slice(&VERSIONED_HEAD[1..]);
+                (head, b"}".to_vec())
+            }
+        };
         Some(Self {
             stored_tail: tail(&kind.storage_api_version()),
-            served_tail: if typed {
-                tail(&kind.api_version())
-            } else {
-                b"}".to_vec()
-            },
+            served_head,
+            served_tail,
+            metadata_only: matches!(shape, Shape::Metadata { .. }),
         })
     }
 
     /// How much longer a served object is than a stored one, at most.
     pub(crate) fn growth(&self) -> usize {
-        self.served_tail.len() + "\"resourceVersion\":\"18446744073709551615\",".len()
+        self.served_head.len() + DIGITS + HEAD_END.len() + self.served_tail.len()
     }
 
     /// Whether [`Self::append`] takes it.
@@ -102,11 +134,24 @@ impl Splicer {
         self.own(stored).is_some()
     }
 
-    /// What is between head and tail.
+    /// Bytes that [`Self::append`] writes.
+    pub(crate) fn size(&self, stored: &[u8], revision: Revision) -> usize {
+        let own = self.own(stored).map(<[u8]>::len);
+        own.map_or(0, |own| {
+            let digits = decimal(revision.0, &mut [0; DIGITS]).len();
+            self.served_head.len() + digits + HEAD_END.len() + own + self.served_tail.len()
+        })
+    }
+
+    /// What is copied of the object, from behind its head.
     fn own<'a>(&self, stored: &'a [u8]) -> Option<&'a [u8]> {
-        stored
+        let own = stored
             .strip_prefix(HEAD)?
-            .strip_suffix(self.stored_tail.as_slice())
+            .strip_suffix(self.stored_tail.as_slice())?;
+        if self.metadata_only {
+            return own.get(..=end_of_metadata(own)?);
+        }
+        Some(own)
     }
 
     /// Appends the object that was stored at `revision`; `false`, and nothing is appended, when it has to be decoded.
@@ -114,18 +159,36 @@ impl Splicer {
         let Some(own) = self.own(stored) else {
             return false;
         };
-        out.extend_from_slice(b"{\"metadata\":{\"resourceVersion\":\"");
-        let mut digits = [0_u8; 20];
+        out.extend_from_slice(&self.served_head);
+        let mut digits = [0_u8; DIGITS];
         out.extend_from_slice(decimal(revision.0, &mut digits));
-        out.extend_from_slice(b"\",\"");
+        out.extend_from_slice(HEAD_END);
         out.extend_from_slice(own);
         out.extend_from_slice(&self.served_tail);
         true
     }
 }
 
+/// Where the metadata ends, in JSON that begins within the name of their first field.
+fn end_of_metadata(own: &[u8]) -> Option<usize> {
+    let (mut in_text, mut escaped, mut depth) = (true, false, 0_usize);
+    for (at, byte) in own.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth == 0 => return Some(at),
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
 /// The decimal digits of a number, without allocation.
-fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
+fn decimal(mut number: u64, digits: &mut [u8; DIGITS]) -> &[u8] {
     let mut at = digits.len();
     loop {
         at -= 1;
@@ -193,12 +256,17 @@ mod tests {
             let stored = codec::encode(&sealing, &kind, "/core/configmaps/-/n", &Value::Object(object)).unwrap();
             let decoded = codec::decode_bytes(&sealing, &kind, "/core/configmaps/-/n", &stored, Revision(revision)).unwrap();
             let mut out = Vec::new();
-            let spliced = Splicer::new(&kind, true).unwrap();
+            let spliced = Splicer::new(&kind, Shape::Alone).unwrap();
             prop_assert!(spliced.append(&stored, Revision(revision), &mut out));
             prop_assert!(out.len() <= stored.len() + spliced.growth());
+            prop_assert_eq!(out.len(), spliced.size(&stored, Revision(revision)));
             prop_assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), decoded.clone());
+            let mut part = Vec::new();
+            let metadata = Splicer::new(&kind, Shape::Metadata { beta: false }).unwrap();
+            prop_assert!(metadata.append(&stored, Revision(revision), &mut part));
+            prop_assert_eq!(serde_json::from_slice::<Value>(&part).unwrap(), table::partial(decoded.clone(), false));
             let mut item = Vec::new();
-            prop_assert!(Splicer::new(&kind, false).unwrap().append(&stored, Revision(revision), &mut item));
+            prop_assert!(Splicer::new(&kind, Shape::Item).unwrap().append(&stored, Revision(revision), &mut item));
             let mut untyped = decoded;
             untyped.as_object_mut().unwrap().retain(|key, _| key != "kind" && key != "apiVersion");
             prop_assert_eq!(serde_json::from_slice::<Value>(&item).unwrap(), untyped);
@@ -207,7 +275,7 @@ mod tests {
 
     #[test]
     fn what_is_in_another_form_is_refused_and_leaves_nothing() {
-        let splicer = Splicer::new(&kind("configmaps", ""), true).unwrap();
+        let splicer = Splicer::new(&kind("configmaps", ""), Shape::Alone).unwrap();
         let mut out = Vec::new();
         for stored in [
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}).to_string(),
@@ -221,6 +289,6 @@ mod tests {
             );
         }
         assert_eq!(out, b"");
-        assert!(Splicer::new(&kind("events", "events.k8s.io"), true).is_none());
+        assert!(Splicer::new(&kind("events", "events.k8s.io"), Shape::Alone).is_none());
     }
 }

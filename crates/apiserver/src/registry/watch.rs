@@ -6,6 +6,9 @@
 //! (sendInitialEvents: bookmark at its end) ▼          ▼
 //!                     store.watch(prefix, after) ─► Frames (selectors, views) ─► body
 //! ```
+//! What has happened since the feeding task looked last goes out as one chunk: a watcher of many changes costs a chunk,
+//! a record of TLS and a write for many of them, one of few changes hears of each at once.
+//!
 //! The task that feeds the body ends when the client goes, the time is up, the server stops, or the store says
 //! that the watcher is too slow; the last gives an ERROR event with 410, and clients list again.
 //!
@@ -18,7 +21,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use apimachinery::status::ApiError;
-use bytes::Bytes;
 use store::{Entry, ListRequest, Revision, StoreError, WatchItem};
 use tokio_util::sync::CancellationToken;
 
@@ -156,15 +158,11 @@ pub(crate) async fn watch(
             }
             first.entries = listing.entries.into_iter();
             // What the buffer holds anyway is made at once: what cannot be read is an error of the request then.
-            let mut room = limits::WATCH_BUFFER_BYTES;
-            while room > 0
+            while first.made.bytes.len() < limits::WATCH_BUFFER_BYTES
                 && let Some(entry) = first.entries.next()
             {
-                if exact_key.as_ref().is_none_or(|key| *key == *entry.key)
-                    && let Some(frame) = frames.added(&entry)?
-                {
-                    room = room.saturating_sub(frame.len());
-                    first.made.push(frame);
+                if exact_key.as_ref().is_none_or(|key| *key == *entry.key) {
+                    first.made.add(|out| frames.added(&entry, out))?;
                 }
             }
             listing.revision
@@ -178,6 +176,7 @@ pub(crate) async fn watch(
         series: request.series,
         bookmarks: start.bookmarks,
         sent: after,
+        batch: Batch::default(),
         exact_key,
         // The last moment at which a client that reconnects hears where to go on.
         farewell: tokio::time::Instant::now() + start.timeout.saturating_sub(limits::FAREWELL),
@@ -202,9 +201,8 @@ pub(crate) async fn watch(
         }
         Err(StoreError::Compacted { oldest }) => {
             let error = ApiError::too_old_resource_version(after.0, oldest.0);
-            let frame = feed.frames.error(&error);
             // It fits: nothing was sent before.
-            let _ = feed.send(frame).await;
+            let _ = feed.end_with(&error).await;
         }
         Err(e) => return Err(store_error(e)),
     }
@@ -242,10 +240,33 @@ async fn feed_ends(stop: CancellationToken, timeout: Duration) {
 /// no copy of them.
 #[derive(Default)]
 struct First {
-    made: Vec<Bytes>,
+    made: Batch,
     entries: std::vec::IntoIter<Entry>,
     /// The revision of the bookmark at their end.
     mark: Option<Revision>,
+}
+
+/// Frames that were made and not sent.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    frames: u64,
+}
+
+impl Batch {
+    /// Adds what `make` appends, if it says that it has.
+    fn add(
+        &mut self,
+        make: impl FnOnce(&mut Vec<u8>) -> Result<bool, ApiError>,
+    ) -> Result<bool, ApiError> {
+        let made = make(&mut self.bytes)?;
+        self.frames += u64::from(made);
+        Ok(made)
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes.len() >= limits::WATCH_BATCH_BYTES
+    }
 }
 
 /// Counts an open watch.
@@ -281,6 +302,13 @@ impl From<Stalled> for End {
     }
 }
 
+/// How far a quiet watch has come.
+struct Progress {
+    /// When the client was last told.
+    bookmarked: tokio::time::Instant,
+    reached: Revision,
+}
+
 struct Feed {
     frames: Frames,
     sender: FrameSender,
@@ -288,18 +316,38 @@ struct Feed {
     bookmarks: bool,
     /// Newest revision that the client knows of.
     sent: Revision,
+    batch: Batch,
     exact_key: Option<String>,
     /// When the last bookmark is due.
     farewell: tokio::time::Instant,
 }
 
 impl Feed {
-    async fn send(&mut self, frame: Bytes) -> Result<(), Stalled> {
-        let bytes = frame.len() as u64;
-        self.sender.send(frame).await?;
-        self.series.events.fetch_add(1, Relaxed);
-        self.series.event_bytes.fetch_add(bytes, Relaxed);
+    /// Sends what was made.
+    async fn flush(&mut self) -> Result<(), Stalled> {
+        let Batch { bytes, frames } = std::mem::take(&mut self.batch);
+        if frames == 0 {
+            return Ok(());
+        }
+        let length = bytes.len() as u64;
+        self.sender.send(bytes.into()).await?;
+        self.series.events.fetch_add(frames, Relaxed);
+        self.series.event_bytes.fetch_add(length, Relaxed);
         Ok(())
+    }
+
+    fn bookmark(&mut self, revision: Revision, initial: bool) {
+        self.sent = self.sent.max(revision);
+        self.frames
+            .bookmark(revision, initial, &mut self.batch.bytes);
+        self.batch.frames += 1;
+    }
+
+    /// Sends what was made, and an error.
+    async fn end_with(&mut self, error: &ApiError) -> Result<(), Stalled> {
+        self.frames.error(error, &mut self.batch.bytes);
+        self.batch.frames += 1;
+        self.flush().await
     }
 
     fn concerns(&self, key: &str) -> bool {
@@ -314,70 +362,94 @@ impl Feed {
     }
 
     async fn follow(&mut self, first: First, mut events: store::Watch) -> Result<(), Stalled> {
-        for frame in first.made {
-            self.send(frame).await?;
-        }
+        self.batch = first.made;
+        self.flush().await?;
         for entry in first.entries {
             if !self.concerns(&entry.key) {
                 continue;
             }
-            match self.frames.added(&entry) {
-                Ok(Some(frame)) => self.send(frame).await?,
-                Ok(None) => {}
-                Err(e) => return self.send(self.frames.error(&e)).await,
+            let frames = &mut self.frames;
+            if let Err(e) = self.batch.add(|out| frames.added(&entry, out)) {
+                return self.end_with(&e).await;
+            }
+            if self.batch.is_full() {
+                self.flush().await?;
             }
         }
         if let Some(revision) = first.mark {
-            let frame = self.frames.bookmark(revision, true);
-            self.send(frame).await?;
+            self.bookmark(revision, true);
         }
-        let mut bookmarked = tokio::time::Instant::now();
-        let mut reached = self.sent;
+        self.flush().await?;
+        let mut progress = Progress {
+            bookmarked: tokio::time::Instant::now(),
+            reached: self.sent,
+        };
+        let reader = self.sender.reader();
+        let gone = reader.closed();
+        let farewell = tokio::time::sleep_until(self.farewell);
+        tokio::pin!(gone, farewell);
         let mut parted = !self.bookmarks;
         loop {
-            let item = tokio::select! {
+            let mut item = tokio::select! {
                 item = events.next() => item,
-                () = self.sender.closed() => return Ok(()),
-                () = tokio::time::sleep_until(self.farewell), if !parted => {
+                () = &mut gone => return Ok(()),
+                () = &mut farewell, if !parted => {
                     parted = true;
-                    self.sent = self.sent.max(reached);
-                    let frame = self.frames.bookmark(self.sent, false);
-                    self.send(frame).await?;
+                    self.bookmark(self.sent.max(progress.reached), false);
+                    self.flush().await?;
                     continue;
                 }
             };
-            match item {
-                Ok(WatchItem::Event(mut event)) => {
-                    if !self.concerns(&event.key) {
-                        continue;
+            // A selection may let nothing through however much there is: others get their turn too.
+            tokio::task::consume_budget().await;
+            for _ in 0..limits::WATCH_BATCH {
+                let taken = match item {
+                    Ok(WatchItem::Event(event)) => self.take(event).await,
+                    Ok(WatchItem::Progress(revision)) => {
+                        self.reached(revision, &mut progress);
+                        Ok(())
                     }
-                    match self.frames.event(&mut event).await {
-                        Ok(Some(frame)) => {
-                            self.sent = event.revision;
-                            self.send(frame).await?;
-                        }
-                        Ok(None) => {}
-                        Err(e) => return self.send(self.frames.error(&e)).await,
-                    }
+                    Err(store::WatchError::Closed) => return self.flush().await,
+                    Err(_) => Err(ApiError::expired(
+                        "too old resource version: the watcher was too slow",
+                    )),
+                };
+                if let Err(e) = taken {
+                    return self.end_with(&e).await;
                 }
-                Ok(WatchItem::Progress(revision)) => {
-                    reached = revision;
-                    let due = bookmarked.elapsed() >= limits::BOOKMARK_INTERVAL;
-                    if self.bookmarks && due && revision > self.sent {
-                        bookmarked = tokio::time::Instant::now();
-                        self.sent = revision;
-                        let frame = self.frames.bookmark(revision, false);
-                        self.send(frame).await?;
-                    }
+                if self.batch.is_full() {
+                    break;
                 }
-                Err(store::WatchError::Closed) => return Ok(()),
-                Err(_) => {
-                    let error =
-                        ApiError::expired("too old resource version: the watcher was too slow");
-                    let frame = self.frames.error(&error);
-                    return self.send(frame).await;
-                }
+                item = match events.poll_now() {
+                    Ok(Some(next)) => Ok(next),
+                    Ok(None) => break,
+                    Err(e) => Err(e),
+                };
             }
+            self.flush().await?;
+        }
+    }
+
+    /// Makes the frame of a change, if it concerns the client.
+    async fn take(&mut self, mut event: store::Event) -> Result<(), ApiError> {
+        if !self.concerns(&event.key) {
+            return Ok(());
+        }
+        let made = self.frames.event(&mut event, &mut self.batch.bytes).await?;
+        if made {
+            self.batch.frames += 1;
+            self.sent = event.revision;
+        }
+        Ok(())
+    }
+
+    /// Makes a bookmark, if one is due.
+    fn reached(&mut self, revision: Revision, progress: &mut Progress) {
+        progress.reached = revision;
+        let due = progress.bookmarked.elapsed() >= limits::BOOKMARK_INTERVAL;
+        if self.bookmarks && due && revision > self.sent {
+            progress.bookmarked = tokio::time::Instant::now();
+            self.bookmark(revision, false);
         }
     }
 

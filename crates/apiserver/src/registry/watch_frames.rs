@@ -6,12 +6,11 @@
 use std::sync::Arc;
 
 use apimachinery::status::ApiError;
-use bytes::Bytes;
 use serde_json::{Value, json};
 use store::{Entry, Event, Revision};
 
 use super::selection::Selection;
-use super::stored_form::Splicer;
+use super::stored_form::{Shape, Splicer};
 use super::{Registry, codec, versions};
 use crate::kinds::Kind;
 use crate::negotiate::{Accept, Format, View};
@@ -29,7 +28,7 @@ pub(super) struct Frames {
     accept: Accept,
     include: IncludeObject,
     columns_sent: bool,
-    /// For frames that need not be parsed: everything is wanted, as JSON objects of a built-in kind.
+    /// For frames that need not be parsed: everything is wanted, as JSON objects of a built-in kind, or their metadata.
     splicer: Option<Splicer>,
 }
 
@@ -41,10 +40,13 @@ impl Frames {
         accept: Accept,
         query: &Query,
     ) -> Self {
-        let plain = selection.is_all()
-            && accept.format == Format::Json
-            && matches!(accept.view, View::Object | View::Discovery);
-        let splicer = plain.then(|| Splicer::new(&kind, true)).flatten();
+        let shape = match accept.view {
+            View::Object | View::Discovery => Some(Shape::Alone),
+            View::Partial { beta, .. } => Some(Shape::Metadata { beta }),
+            View::Table { .. } => None,
+        };
+        let shape = shape.filter(|_| selection.is_all() && accept.format == Format::Json);
+        let splicer = shape.and_then(|shape| Splicer::new(&kind, shape));
         Frames {
             registry,
             splicer,
@@ -56,51 +58,67 @@ impl Frames {
         }
     }
 
-    /// A frame made of stored bytes; `None` when they have to be decoded.
-    fn splice(&self, ty: &str, (key, stored): (&str, &[u8]), revision: Revision) -> Option<Bytes> {
-        let splicer = self.splicer.as_ref()?;
+    /// Appends a frame made of stored bytes; `false`, and nothing is appended, when they have to be decoded.
+    fn splice(
+        &self,
+        ty: &str,
+        (key, stored): (&str, &[u8]),
+        revision: Revision,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Some(splicer) = &self.splicer else {
+            return false;
+        };
         // What cannot be opened cannot be decoded either, which will say why.
-        let stored = self.registry.sealing.open(key, stored).ok()?;
-        let mut out = Vec::with_capacity(stored.len() + splicer.growth() + FRAME);
+        let Ok(stored) = self.registry.sealing.open(key, stored) else {
+            return false;
+        };
+        let before = out.len();
+        out.reserve(stored.len() + splicer.growth() + FRAME);
         out.extend_from_slice(b"{\"type\":\"");
         out.extend_from_slice(ty.as_bytes());
         out.extend_from_slice(b"\",\"object\":");
-        splicer.append(&stored, revision, &mut out).then(|| {
-            out.extend_from_slice(b"}\n");
-            Bytes::from(out)
-        })
+        if !splicer.append(&stored, revision, out) {
+            out.truncate(before);
+            return false;
+        }
+        out.extend_from_slice(b"}\n");
+        true
     }
 
-    /// An object of the initial state.
+    /// Appends an object of the initial state; `false` when it does not concern the selection.
     ///
     /// # Errors
     /// When it cannot be read. A watch never leaves out an object that it should show.
-    pub(super) fn added(&mut self, entry: &Entry) -> Result<Option<Bytes>, ApiError> {
-        if let Some(frame) = self.splice("ADDED", (&entry.key, &entry.value), entry.modified) {
-            return Ok(Some(frame));
+    pub(super) fn added(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<bool, ApiError> {
+        if self.splice("ADDED", (&entry.key, &entry.value), entry.modified, out) {
+            return Ok(true);
         }
         let object = self.decode(&entry.key, &entry.value, entry.modified)?;
-        Ok(self
-            .selection
-            .matches(&self.kind, &object)
-            .then(|| self.frame("ADDED", object)))
+        let wanted = self.selection.matches(&self.kind, &object);
+        if wanted {
+            self.frame("ADDED", object, out);
+        }
+        Ok(wanted)
     }
 
-    /// A change; `None` when it does not concern the selection.
+    /// Appends a change; `false` when it does not concern the selection.
     ///
     /// # Errors
     /// As [`Self::added`].
-    pub(super) async fn event(&mut self, event: &mut Event) -> Result<Option<Bytes>, ApiError> {
+    pub(super) async fn event(
+        &mut self,
+        event: &mut Event,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, ApiError> {
         versions::event(&self.registry, &self.kind, event).await?;
         let (ty, stored) = match (&event.previous, &event.value) {
             (None, Some(value)) => ("ADDED", Some(value)),
             (Some(_), Some(value)) => ("MODIFIED", Some(value)),
             (previous, None) => ("DELETED", previous.as_ref().map(|entry| &entry.value)),
         };
-        if let Some(frame) =
-            stored.and_then(|stored| self.splice(ty, (&event.key, stored), event.revision))
-        {
-            return Ok(Some(frame));
+        if stored.is_some_and(|stored| self.splice(ty, (&event.key, stored), event.revision, out)) {
+            return Ok(true);
         }
         let previous = match &event.previous {
             // Without selectors the old value only matters for deletions.
@@ -121,16 +139,21 @@ impl Frames {
                 .filter(|object| self.selection.matches(&self.kind, object)),
             None => None,
         };
-        Ok(match (existed, current) {
-            (false, Some(object)) => Some(self.frame("ADDED", object)),
-            (true, Some(object)) => Some(self.frame("MODIFIED", object)),
-            (true, None) => previous.map(|object| self.frame("DELETED", object)),
-            (false, None) => None,
-        })
+        let (ty, object) = match (existed, current) {
+            (false, Some(object)) => ("ADDED", object),
+            (true, Some(object)) => ("MODIFIED", object),
+            (true, None) => match previous {
+                Some(object) => ("DELETED", object),
+                None => return Ok(false),
+            },
+            (false, None) => return Ok(false),
+        };
+        self.frame(ty, object, out);
+        Ok(true)
     }
 
-    /// A bookmark; `initial` marks the end of the initial state.
-    pub(super) fn bookmark(&mut self, revision: Revision, initial: bool) -> Bytes {
+    /// Appends a bookmark; `initial` marks the end of the initial state.
+    pub(super) fn bookmark(&mut self, revision: Revision, initial: bool, out: &mut Vec<u8>) {
         let mut object = json!({
             "kind": self.kind.kind,
             "apiVersion": self.kind.api_version(),
@@ -139,13 +162,13 @@ impl Frames {
         if initial {
             object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        self.frame("BOOKMARK", object)
+        self.frame("BOOKMARK", object, out);
     }
 
-    /// An error, the last frame.
-    pub(super) fn error(&self, error: &ApiError) -> Bytes {
+    /// Appends an error, the last frame.
+    pub(super) fn error(&self, error: &ApiError, out: &mut Vec<u8>) {
         let status = serde_json::to_value(&*error.0).unwrap_or_default();
-        self.encode(&json!({"type": "ERROR", "object": status}))
+        self.encode(&json!({"type": "ERROR", "object": status}), out);
     }
 
     fn decode(&self, key: &str, bytes: &[u8], revision: Revision) -> Result<Value, ApiError> {
@@ -155,7 +178,7 @@ impl Frames {
         })
     }
 
-    fn frame(&mut self, ty: &str, object: Value) -> Bytes {
+    fn frame(&mut self, ty: &str, object: Value, out: &mut Vec<u8>) {
         let object = match self.accept.view {
             View::Object | View::Discovery => object,
             View::Partial { beta, .. } => table::partial(object, beta),
@@ -171,19 +194,19 @@ impl Frames {
                 shown
             }
         };
-        self.encode(&json!({"type": ty, "object": object}))
+        self.encode(&json!({"type": ty, "object": object}), out);
     }
 
-    fn encode(&self, frame: &Value) -> Bytes {
+    fn encode(&self, frame: &Value, out: &mut Vec<u8>) {
         match self.accept.format {
             Format::Json => {
-                let mut data = serde_json::to_vec(frame).unwrap_or_default();
-                data.push(b'\n');
-                Bytes::from(data)
+                out.extend_from_slice(frame.to_string().as_bytes());
+                out.push(b'\n');
             }
             Format::Yaml => {
                 let text = serde_saphyr::to_string(frame).unwrap_or_default();
-                Bytes::from(format!("---\n{text}"))
+                out.extend_from_slice(b"---\n");
+                out.extend_from_slice(text.as_bytes());
             }
         }
     }

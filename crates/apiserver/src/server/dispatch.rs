@@ -138,6 +138,11 @@ pub(super) async fn route(inner: &Arc<Inner>, request: Request<RequestBody>) -> 
 /// Logs an answer: a whole one as complete, a stream as started, and complete when it is over.
 async fn recorded(record: &Arc<Record>, response: Response) -> Response {
     let code = response.status().as_u16();
+    let response = if record.wants_body(code) {
+        response.map(ResponseBody::gathered)
+    } else {
+        response
+    };
     let whole = match response.body() {
         ResponseBody::Full(data) => Some(data.clone()),
         _ => None,

@@ -13,7 +13,9 @@ use crate::decode::{self, Decoded};
 use crate::flow::Watches;
 use crate::kinds::Kind;
 use crate::negotiate::{Accept, Format, View};
-use crate::registry::{self, Call, DeleteOptions, Listed, PatchType, WatchRequest, WriteOptions};
+use crate::registry::{
+    self, Call, DeleteOptions, ListShape, Listed, PatchType, WatchRequest, WriteOptions,
+};
 use crate::subresource::Response;
 use crate::table::{self, IncludeObject};
 use crate::{respond, reviews, strategies, token};
@@ -164,9 +166,10 @@ async fn main(
             } else {
                 ""
             };
-            if is_plain(routed.accept) {
-                let body = registry::list_json(&inner.registry, kind, namespace, &info.query);
-                return Ok(respond::json(StatusCode::OK, body.await?, routed.accept));
+            if let Some(shape) = list_shape(routed.accept) {
+                let registry = &inner.registry;
+                let list = registry::list_json(registry, kind, namespace, &info.query, shape);
+                return Ok(respond::pieces(StatusCode::OK, list.await?, routed.accept).await);
             }
             let listed = registry::list(&inner.registry, kind, namespace, &info.query).await?;
             Ok(list_response(kind, listed, routed))
@@ -208,6 +211,16 @@ fn suits(kind: &Kind, routed: &Routed) -> Result<(), ApiError> {
         _ => return Ok(()),
     };
     Err(ApiError::new(Reason::NotAcceptable, refused, None))
+}
+
+/// What a list shows that can be made of what is stored, as compact JSON.
+fn list_shape(accept: Accept) -> Option<ListShape> {
+    match accept.view {
+        _ if accept.format != Format::Json || accept.pretty => None,
+        View::Object => Some(ListShape::Objects),
+        View::Partial { beta, .. } => Some(ListShape::Metadata { beta }),
+        View::Table { .. } | View::Discovery => None,
+    }
 }
 
 /// Whether the answer is what is stored, as compact JSON.

@@ -45,7 +45,7 @@ impl IncludeObject {
     }
 }
 
-fn version(beta: bool) -> &'static str {
+pub(crate) fn version(beta: bool) -> &'static str {
     if beta {
         "meta.k8s.io/v1beta1"
     } else {
