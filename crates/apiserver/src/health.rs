@@ -3,11 +3,14 @@
 //! | check | fails when |
 //! |---|---|
 //! | `ping` | never: that there is an answer is the check |
-//! | `etcd` | the store does not read, its writer does not answer, or the last commit failed |
-//! | `etcd-readiness` | the same, for readiness alone |
+//! | `etcd` | the store does not read, its writer does not answer, or the last commit failed for another reason than a full device |
+//! | `etcd-readiness` | the same, and on a full device; readiness alone |
 //! | `poststarthook/...` | RBAC, CRDs or flow schemas lie behind the store for more than [`LATE`] |
 //! | `informer-sync` | admission policies or webhooks do |
 //! | `shutdown` | the server is about to end; readiness alone |
+//!
+//! Who fails `/livez` is restarted by those that watch over it. On a full device that helps nobody, and would end the
+//! reads and deletions that go on: `/readyz` says it alone. (So does kube-apiserver over an etcd that is full.)
 //!
 //! Why a check fails is in the log; an answer to `/readyz` of anybody says only that it did.
 
@@ -204,7 +207,8 @@ async fn run(inner: &Inner, check: Check) -> Result<(), String> {
     let registry = &inner.registry;
     match check {
         Check::Ping => Ok(()),
-        Check::Store | Check::StoreReadiness => store(inner).await,
+        Check::Store => store(inner, false).await,
+        Check::StoreReadiness => store(inner, true).await,
         Check::Rbac => caught_up(inner, &[registry.authorizer.caught_up.at()]).await,
         Check::Crds => caught_up(inner, &[registry.crds_at.at()]).await,
         Check::Flow => caught_up(inner, &[inner.flow_at.at()]).await,
@@ -220,7 +224,8 @@ async fn run(inner: &Inner, check: Check) -> Result<(), String> {
     }
 }
 
-async fn store(inner: &Inner) -> Result<(), String> {
+/// Whether the store works, and, when it `must_have_space`, takes writes.
+async fn store(inner: &Inner, must_have_space: bool) -> Result<(), String> {
     let mut answered = inner.health.store.lock().await;
     let alive = match &*answered {
         Some((at, result)) if at.elapsed() < STORE_ANSWER => result.clone(),
@@ -232,8 +237,10 @@ async fn store(inner: &Inner) -> Result<(), String> {
     };
     alive?;
     match inner.registry.store_stats.failure() {
-        Some(reason) => Err(format!("the last commit failed: {reason}")),
-        None => Ok(()),
+        Some(failure) if must_have_space || !failure.is_full => {
+            Err(format!("the last commit failed: {}", failure.reason))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -24,6 +24,15 @@ use crate::metrics::text::Page;
 
 const OPERATIONS: [&str; 5] = ["get", "list", "create", "update", "delete"];
 
+/// Why the store takes no writes.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    /// The store's words.
+    pub reason: String,
+    /// It has no space: reads and deletions go on, and a restart would change nothing.
+    pub is_full: bool,
+}
+
 #[derive(Debug)]
 struct Operation {
     took: Histogram,
@@ -45,7 +54,7 @@ pub(crate) struct StoreStats {
     operations: [Operation; OPERATIONS.len()],
     /// Whether commits fail for a reason that is not the writer's, and why.
     failing: AtomicBool,
-    failure: Mutex<String>,
+    failure: Mutex<Option<Failure>>,
     /// Objects by `group/resource`, as of the last count.
     counts: ArcSwap<HashMap<String, u64>>,
 }
@@ -64,7 +73,11 @@ impl StoreStats {
     fn committed(&self, failure: Option<&StoreError>) {
         match failure {
             Some(e) => {
-                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = e.to_string();
+                let failure = Failure {
+                    reason: e.to_string(),
+                    is_full: matches!(e, StoreError::Full),
+                };
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
                 self.failing.store(true, Relaxed);
             }
             None if self.failing.load(Relaxed) => self.failing.store(false, Relaxed),
@@ -73,14 +86,12 @@ impl StoreStats {
     }
 
     /// Why the last commit failed, unless one has succeeded since.
-    pub(crate) fn failure(&self) -> Option<String> {
-        let reason = || {
-            self.failure
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone()
-        };
-        self.failing.load(Relaxed).then(reason)
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        if !self.failing.load(Relaxed) {
+            return None;
+        }
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.clone()
     }
 
     /// About how many objects a resource has.

@@ -12,10 +12,11 @@ use store::{Committed, Entry, ListRequest, Listing, Revision, Store, StoreError,
 use crate::harness::Server;
 use crate::wire::{self, Client};
 
-/// A store whose device can be made to be full.
+/// A store whose device can be made to be full, or to fail.
 struct Device {
     store: Arc<dyn Store>,
     full: Arc<AtomicBool>,
+    broken: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -30,6 +31,11 @@ impl Store for Device {
         // A device notices when it is written to: what cannot happen is still refused as before.
         if self.full.load(Relaxed) && !matches!(write.op, store::Op::Delete) {
             return Err(StoreError::Full);
+        }
+        if self.broken.load(Relaxed) && !matches!(write.op, store::Op::Delete) {
+            return Err(StoreError::Poisoned {
+                cause: "input/output error".into(),
+            });
         }
         self.store.commit(write).await
     }
@@ -47,12 +53,14 @@ impl Store for Device {
 #[tokio::test(flavor = "multi_thread")]
 async fn health_says_what_is_well_and_hides_why_something_is_not() {
     let full = Arc::new(AtomicBool::new(false));
-    let switch = Arc::clone(&full);
+    let broken = Arc::new(AtomicBool::new(false));
+    let switches = (Arc::clone(&full), Arc::clone(&broken));
     let server = Server::with(|config| {
         config.static_tokens = ferrovirt_apiserver::parse_token_file(wire::TOKENS).unwrap();
         config.store = Arc::new(Device {
             store: Arc::clone(&config.store),
-            full: switch,
+            full: switches.0,
+            broken: switches.1,
         });
     })
     .await;
@@ -86,15 +94,30 @@ async fn health_says_what_is_well_and_hides_why_something_is_not() {
     assert_eq!(admin.ask(Method::POST, maps, map.clone()).await.0, 507);
     let (status, text) = anybody.get("/readyz").await;
     assert_eq!(status, 500);
-    assert!(text.contains("[-]etcd failed: reason withheld\n"), "{text}");
+    let readiness = "[+]etcd ok\n[-]etcd-readiness failed: reason withheld\n";
+    assert!(text.contains(readiness), "{text}");
     assert!(
         text.ends_with("readyz check failed\n") && !text.contains("full"),
         "{text}"
     );
-    assert_eq!(admin.get("/livez/etcd").await.0, 500);
-    assert_eq!(anybody.get("/livez?exclude=etcd").await.0, 200);
+    // A restart makes no space, and would end the reads.
+    for path in ["/livez", "/healthz", "/livez/etcd", "/readyz/etcd"] {
+        assert_eq!(admin.get(path).await.0, 200, "{path}");
+    }
     full.store(false, Relaxed);
-    assert_eq!(admin.ask(Method::POST, maps, map).await.0, 201);
+    assert_eq!(admin.ask(Method::POST, maps, map.clone()).await.0, 201);
+    assert_eq!(anybody.get("/readyz").await.0, 200);
+
+    // A device that has failed: the store says that it must be opened again.
+    broken.store(true, Relaxed);
+    assert_eq!(admin.ask(Method::POST, maps, map.clone()).await.0, 500);
+    for path in ["/livez", "/readyz", "/livez/etcd"] {
+        assert_eq!(admin.get(path).await.0, 500, "{path}");
+    }
+    assert_eq!(anybody.get("/livez?exclude=etcd").await.0, 200);
+    broken.store(false, Relaxed);
+    let other = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "o"}});
+    assert_eq!(admin.ask(Method::POST, maps, other).await.0, 201);
     assert_eq!(anybody.get("/readyz").await.0, 200);
 
     // About to end: no new clients, but no reason to kill it.
