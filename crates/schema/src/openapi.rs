@@ -12,6 +12,7 @@
 //! meets); strategic merge patches take merge keys from the schemas.
 //! Documents are named by a hash of their content, so a client may keep one for ever.
 
+mod foreign;
 mod gnostic;
 mod operations;
 mod v2;
@@ -27,6 +28,7 @@ use sha2::{Digest, Sha256};
 use crate::builtin::{self, REFERENCE_PREFIX};
 use crate::model::Schema;
 
+pub use foreign::v2_foreign_part;
 pub use gnostic::v2_protobuf;
 pub use v2::{V2Part, v2_document, v2_part};
 

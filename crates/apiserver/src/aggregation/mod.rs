@@ -45,6 +45,7 @@ use crate::request::RequestInfo;
 pub(crate) use documents::{add_to_aggregated, add_to_group, add_to_groups};
 pub(crate) use follow::start;
 pub(crate) use forward::Incoming;
+pub(crate) use remote::V2;
 
 /// Where a request goes.
 pub(crate) struct Route {
@@ -101,6 +102,13 @@ impl Aggregator {
                 Some((of, hash))
             })
             .collect()
+    }
+
+    /// What remote group versions are, in OpenAPI v2.
+    pub(crate) fn openapi_v2(&self) -> Vec<Arc<V2>> {
+        let routes = self.0.load();
+        let known = routes.iter().filter_map(|r| r.health().openapi_v2.clone());
+        known.collect()
     }
 
     fn routes(&self) -> Arc<Vec<Arc<Remote>>> {

@@ -15,12 +15,12 @@ use std::time::Duration;
 use ::authz::User;
 use apimachinery::gvk::GroupVersion;
 use apimachinery::status::ApiError;
-use http::{Request, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::Value;
 
 use super::headers;
-use super::remote::{Health, Remote};
+use super::remote::{Health, Remote, V2};
 use crate::apiservices;
 use crate::body;
 use crate::registry::Registry;
@@ -82,11 +82,13 @@ impl Remote {
                 resources: Some(Arc::new(resources)),
                 // Not every server has documents; those that have none are well too.
                 openapi: self.openapi_hash().await.ok().flatten(),
+                openapi_v2: self.openapi_v2(before.openapi_v2.clone()).await,
             },
             Err(unavailable) => Health {
                 available: Err(unavailable),
                 resources: before.resources.clone(),
                 openapi: None,
+                openapi_v2: before.openapi_v2.clone(),
             },
         };
         let available = health.available.clone();
@@ -123,27 +125,60 @@ impl Remote {
         }))
     }
 
+    /// What is said in v2, which is what it was `before` when the server says that nothing has changed, or nothing of
+    /// use.
+    async fn openapi_v2(&self, before: Option<Arc<V2>>) -> Option<Arc<V2>> {
+        let known = before.as_ref().and_then(|v2| v2.tag.clone());
+        let Ok(Some((tag, document))) = self.ask("/openapi/v2", known).await else {
+            return before;
+        };
+        let of = GroupVersion::new(self.group.clone(), self.version.clone());
+        let part = schema::openapi::v2_foreign_part(&of, document);
+        let name = schema::openapi::document_hash(format!("{part:?}").as_bytes());
+        Some(Arc::new(V2 { tag, name, part }))
+    }
+
     async fn document(&self, path: &str) -> Result<Value, ApiError> {
+        let answer = self.ask(path, None).await?;
+        let nothing = || ApiError::internal("the answer is that nothing has changed");
+        answer.map(|(_, document)| document).ok_or_else(nothing)
+    }
+
+    /// A document with its `ETag`; `None` when it still has the tag that is `known`.
+    async fn ask(
+        &self,
+        path: &str,
+        known: Option<HeaderValue>,
+    ) -> Result<Option<(Option<HeaderValue>, Value)>, ApiError> {
+        let conditional = known.is_some();
         let mut request = Request::new(body::empty_request());
         *request.uri_mut() = self.uri(path)?;
         let user = User::new("system:kube-aggregator", &["system:masters"]);
         headers::identify(&user, request.headers_mut())?;
-        let json = http::HeaderValue::from_static("application/json");
+        let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::ACCEPT, json);
+        if let Some(known) = known {
+            request.headers_mut().insert(header::IF_NONE_MATCH, known);
+        }
         let exchange = async {
             let response = self.send(request, BOUND).await?;
+            if conditional && response.status() == StatusCode::NOT_MODIFIED {
+                return Ok(None);
+            }
             if response.status() != StatusCode::OK {
                 let status = response.status();
                 return Err(ApiError::internal(format!("bad status: {status}")));
             }
+            let tag = response.headers().get(header::ETAG).cloned();
             let body = Limited::new(response.into_body(), MAX_DOCUMENT);
             let bytes = body
                 .collect()
                 .await
                 .map_err(|e| ApiError::internal(format!("reading the answer: {e}")))?
                 .to_bytes();
-            serde_json::from_slice(&bytes)
-                .map_err(|e| ApiError::internal(format!("the answer is no JSON: {e}")))
+            let document = serde_json::from_slice(&bytes)
+                .map_err(|e| ApiError::internal(format!("the answer is no JSON: {e}")))?;
+            Ok(Some((tag, document)))
         };
         tokio::time::timeout(BOUND, exchange)
             .await

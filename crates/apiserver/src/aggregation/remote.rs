@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use http::uri::Authority;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use schema::openapi::V2Part;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +34,17 @@ pub(super) struct Spec {
     pub version_priority: i64,
 }
 
+/// What a server says of its group version in its OpenAPI v2 document.
+#[derive(Debug)]
+pub(crate) struct V2 {
+    /// The document's `ETag`, to ask whether there is a newer one.
+    pub(super) tag: Option<HeaderValue>,
+    /// A name for the content.
+    pub name: String,
+    /// The content.
+    pub part: V2Part,
+}
+
 /// What the last probe found.
 #[derive(Clone, Debug)]
 pub(super) struct Health {
@@ -41,6 +54,8 @@ pub(super) struct Health {
     pub resources: Option<Arc<Value>>,
     /// A name for the content of its OpenAPI document, when it has one.
     pub openapi: Option<String>,
+    /// What its OpenAPI v2 document says of the group version, of when it was last well.
+    pub openapi_v2: Option<Arc<V2>>,
 }
 
 /// See the module.
@@ -101,6 +116,7 @@ impl Remote {
                 }),
                 resources: None,
                 openapi: None,
+                openapi_v2: None,
             }),
             recheck: Notify::new(),
             gone: stop.child_token(),

@@ -63,7 +63,10 @@ pub(crate) fn serve(
             let asked = (rest, &info.query);
             inner.openapi.serve(&kinds, asked, &others, accept, headers)
         }
-        ["openapi", "v2"] => Some(inner.openapi.serve_v2(&kinds, accept, headers)),
+        ["openapi", "v2"] => {
+            let others = inner.aggregator.openapi_v2();
+            Some(inner.openapi.serve_v2(&kinds, &others, accept, headers))
+        }
         _ => None,
     }
 }

@@ -16,6 +16,7 @@ use schema::openapi::{
     v2_protobuf, v3_document, v3_index,
 };
 
+use crate::aggregation::V2;
 use crate::kinds::{Kind, KindSet, SchemaSource};
 use crate::negotiate::Accept;
 use crate::request::Query;
@@ -167,14 +168,15 @@ impl OpenApi {
         Some(response)
     }
 
-    /// Serves the document of v2.
+    /// Serves the document of v2, with what `others` say of their group versions.
     pub(crate) fn serve_v2(
         &self,
         kinds: &KindSet,
+        others: &[Arc<V2>],
         accept: Accept,
         headers: &HeaderMap,
     ) -> Response {
-        let (print, data) = self.v2(kinds);
+        let (print, data) = self.v2(kinds, others);
         if !wants_protobuf(headers) {
             return tagged(data, &print, JSON, accept, headers);
         }
@@ -204,7 +206,7 @@ impl OpenApi {
     }
 
     /// The document of v2, with its fingerprint.
-    fn v2(&self, kinds: &KindSet) -> Made<Bytes> {
+    fn v2(&self, kinds: &KindSet, others: &[Arc<V2>]) -> Made<Bytes> {
         let versions: Vec<(GroupVersion, String, &[Arc<Kind>])> = kinds
             .groups()
             .flat_map(|(group, versions)| {
@@ -217,6 +219,7 @@ impl OpenApi {
         let all: String = versions
             .iter()
             .map(|(_, print, _)| print.as_str())
+            .chain(others.iter().map(|other| other.name.as_str()))
             .collect();
         let print = document_hash(all.as_bytes());
         let lock = || self.v2.lock().unwrap_or_else(PoisonError::into_inner);
@@ -237,7 +240,10 @@ impl OpenApi {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|path, _| served.contains(path));
-        let data = Bytes::from(v2_document(parts.iter().map(|part| &**part)));
+        let own = parts.iter().map(|part| &**part);
+        // Last, so that nobody else's names change ours.
+        let all = own.chain(others.iter().map(|other| &other.part));
+        let data = Bytes::from(v2_document(all));
         *lock() = Some((print.clone(), data.clone()));
         (print, data)
     }

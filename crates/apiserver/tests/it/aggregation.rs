@@ -192,6 +192,24 @@ async fn kubectl_works_with_a_group_of_another_server() {
     assert!(fields.contains("What is on board."), "{fields}");
     let index = front.kubectl(&["get", "--raw", "/openapi/v3"]).await;
     assert!(index.contains("apis/example.com/v1"), "{index}");
+    // The older form too, each kind with what it consists of.
+    let document = front.kubectl(&["get", "--raw", "/openapi/v2"]).await;
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let path = "/apis/example.com/v1/namespaces/{namespace}/ships/{name}";
+    assert!(document["paths"][path]["get"].is_object());
+    let ship = document["definitions"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .find(|(name, _)| name.ends_with("example.v1.Ship"));
+    let (_, ship) = ship.unwrap();
+    let cargo = &ship["properties"]["spec"]["properties"]["cargo"];
+    assert_eq!(cargo["type"], "string");
+    assert!(document["paths"]["/api/v1/namespaces/{namespace}/pods"].is_object());
+    // What both servers have is there once.
+    assert!(
+        document["definitions"]["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta_v2"].is_null()
+    );
     let groups = front.kubectl(&["get", "--raw", "/apis"]).await;
     assert!(groups.contains("example.com/v1"), "{groups}");
     let group = front.kubectl(&["get", "--raw", "/apis/example.com"]).await;

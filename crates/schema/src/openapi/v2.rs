@@ -19,15 +19,15 @@ use serde_json::{Map, Value, json};
 use super::{KindDoc, v3_document};
 use crate::builtin::{self, REFERENCE_PREFIX};
 
-const DEFINITIONS: &str = "#/definitions/";
+pub(super) const DEFINITIONS: &str = "#/definitions/";
 
 /// What one group and version adds to the document.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct V2Part {
     /// Members of `paths`, as JSON text without the braces.
-    paths: String,
+    pub(super) paths: String,
     /// Definitions by name, as JSON text.
-    definitions: BTreeMap<String, String>,
+    pub(super) definitions: BTreeMap<String, String>,
 }
 
 /// Makes the part of a group and version.
@@ -55,19 +55,20 @@ pub fn v2_part(gv: &GroupVersion, kinds: &[KindDoc]) -> V2Part {
     }
 }
 
-/// Joins parts to the document, as JSON text. Definitions that several parts have are the same in all of them.
+/// Joins parts to the document, as JSON text. Of definitions that several parts have by one name and that are not the
+/// same, the later ones get other names.
 #[must_use]
 pub fn v2_document<'p>(parts: impl IntoIterator<Item = &'p V2Part>) -> String {
-    let mut definitions: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut definitions: BTreeMap<String, String> = BTreeMap::new();
     let mut paths = Vec::new();
     for part in parts {
+        let part = part.renamed(&definitions);
         if !part.paths.is_empty() {
-            paths.push(part.paths.as_str());
+            paths.push(part.paths);
         }
-        let own = part.definitions.iter();
-        definitions.extend(own.map(|(name, text)| (name.as_str(), text.as_str())));
+        definitions.extend(part.definitions);
     }
-    let size = paths.iter().map(|p| p.len()).sum::<usize>()
+    let size = paths.iter().map(String::len).sum::<usize>()
         + definitions.values().map(|d| d.len() + 100).sum::<usize>();
     let mut out = String::with_capacity(size + 512);
     out.push_str(
@@ -81,13 +82,13 @@ pub fn v2_document<'p>(parts: impl IntoIterator<Item = &'p V2Part>) -> String {
         }
         out.push_str(&Value::from(name).to_string());
         out.push(':');
-        out.push_str(definition);
+        out.push_str(&definition);
     }
     out.push_str(r#"},"securityDefinitions":{"BearerToken":{"description":"Bearer Token authentication","type":"apiKey","name":"authorization","in":"header"}},"security":[{"BearerToken":[]}]}"#);
     out
 }
 
-fn member(name: &str, value: &Value) -> String {
+pub(super) fn member(name: &str, value: &Value) -> String {
     format!("{}:{value}", Value::from(name))
 }
 
