@@ -87,8 +87,9 @@ pub(super) async fn validate(
     old: Option<&Value>,
 ) -> Result<(), ApiError> {
     let is_claim = call.kind.is("", "persistentvolumeclaims");
-    // Resources of a Pod cannot change after its creation here.
-    if !(is_claim || call.kind.is("", "pods") && old.is_none()) {
+    // Resources of a Pod change when it is created, and when it is resized.
+    let asks = old.is_none() || call.subresource == "resize";
+    if !(is_claim || call.kind.is("", "pods") && asks) {
         return Ok(());
     }
     let mut errors = Vec::new();

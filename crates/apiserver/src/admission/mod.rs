@@ -27,9 +27,10 @@ use crate::strategy::Operation;
 
 pub(crate) use webhook::{ClientError, ConfigurationStrategy, Endpoint, Webhooks, client_config};
 
-/// Whether the call writes the object itself: `scale`, `binding` and the like are other objects upstream.
+/// Whether the call writes the object itself: `scale`, `binding` and the like are other objects upstream. To resize a
+/// Pod is to ask for as much as it takes to create one.
 fn is_plain(call: &Call<'_>) -> bool {
-    matches!(call.subresource, "" | "status")
+    matches!(call.subresource, "" | "status" | "resize")
 }
 
 /// Completes the object. True when webhooks changed it.
@@ -57,7 +58,7 @@ pub(crate) async fn validate<'a>(
     if !is_plain(call) {
         return Ok(None);
     }
-    if call.subresource.is_empty() {
+    if matches!(call.subresource, "" | "resize") {
         pod_security::admit(call, object, old).await?;
         limit_range::validate(call, object, old).await?;
     }
@@ -95,6 +96,10 @@ pub(crate) async fn created(call: &Call<'_>, object: &Value) {
 
 /// What follows an update.
 pub(crate) async fn updated(call: &Call<'_>, object: &Value) {
+    if call.subresource == "resize" {
+        // It may have become smaller.
+        quota::released(call).await;
+    }
     quota::changed(call, object).await;
 }
 

@@ -4,7 +4,7 @@
 //! ```text
 //! pods/{attach,exec,portforward,proxy,log}, services/proxy, nodes/proxy
 //!     ─► the object exists? ─► what Kubernetes finds wrong first (no such container, no node yet) ─► 501
-//! pods/{ephemeralcontainers,resize} ─► get: the Pod; update, patch: 501
+//! pods/ephemeralcontainers ─► get: the Pod; update, patch: 501
 //! ```
 //! Kubernetes hands such requests to the kubelet of the Pod's node. This server has none to hand them to: what
 //! its embedder can serve (logs) is registered as a [`crate::Subresource`] and never comes here.
@@ -24,7 +24,7 @@ pub(super) fn leads(kind: &Kind, subresource: &str) -> bool {
     match (kind.group.as_str(), kind.plural.as_str()) {
         ("", "pods") => matches!(
             subresource,
-            "attach" | "exec" | "portforward" | "proxy" | "log" | "ephemeralcontainers" | "resize"
+            "attach" | "exec" | "portforward" | "proxy" | "log" | "ephemeralcontainers"
         ),
         ("", "nodes" | "services") => subresource == "proxy",
         _ => false,
@@ -53,7 +53,7 @@ pub(super) async fn serve(inner: &Inner, kind: &Kind, routed: &Routed) -> Result
     };
     let object = registry::get(&inner.registry, kind, namespace, name).await?;
     match info.subresource.as_str() {
-        "ephemeralcontainers" | "resize" if info.verb == "get" => return Ok(object),
+        "ephemeralcontainers" if info.verb == "get" => return Ok(object),
         "attach" | "exec" | "log" => {
             container(&object, info.query.get("container").unwrap_or_default())?;
             placed(&object)?;
@@ -68,9 +68,7 @@ pub(super) async fn serve(inner: &Inner, kind: &Kind, routed: &Routed) -> Result
     let why = match (kind.plural.as_str(), subresource.as_str()) {
         ("nodes", _) => "its nodes have no kubelet to forward to",
         ("services", _) => "it does not forward to what is behind a Service",
-        (_, "ephemeralcontainers" | "resize") => {
-            "it runs no containers, which could be added to a running Pod or resized in it"
-        }
+        (_, "ephemeralcontainers") => "it runs no containers, which could be added to a Pod",
         _ => "it runs no containers to connect to",
     };
     let resource = GroupResource::new("", kind.plural.as_str());

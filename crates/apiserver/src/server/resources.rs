@@ -79,6 +79,7 @@ pub(super) async fn serve(
         "finalize" if kind.is("", "namespaces") && routed.info.verb == "update" => {
             writable(inner, kind, routed, body).await
         }
+        "resize" if kind.is("", "pods") => writable(inner, kind, routed, body).await,
         name @ ("binding" | "eviction") if kind.is("", "pods") => {
             posted(inner, kind, routed, body, name).await
         }

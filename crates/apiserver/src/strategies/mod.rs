@@ -26,6 +26,7 @@ mod pod_env;
 mod pod_level;
 mod pod_placement;
 mod pod_probes;
+mod pod_resize;
 mod pod_resources;
 mod pod_security;
 mod pod_update;

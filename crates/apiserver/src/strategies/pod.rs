@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::fields::{child, default, default_text, text};
-use super::{pod_defaults, pod_level, pod_update, pod_validate};
+use super::{pod_defaults, pod_level, pod_resize, pod_update, pod_validate};
 use crate::strategy::{Context, Strategy};
 
 pub(super) struct Pod;
@@ -47,6 +47,10 @@ impl Strategy for Pod {
             addresses(object);
             return Ok(());
         }
+        if cx.subresource == "resize" {
+            pod_resize::keep_resources_only(object, old);
+            return Ok(());
+        }
         pod_defaults::complete(object);
         Ok(())
     }
@@ -61,6 +65,11 @@ impl Strategy for Pod {
             (None, _) => pod_validate::pod(object),
             (Some(old), "") => pod_update::update(object, old),
             (Some(old), "status") => pod_update::status(object, old),
+            (Some(old), "resize") => {
+                let mut errors = pod_validate::pod(object);
+                pod_resize::validate(object, old, &mut errors);
+                errors
+            }
             (Some(_), _) => Vec::new(),
         })
     }

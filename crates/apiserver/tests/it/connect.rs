@@ -53,7 +53,7 @@ async fn subresources_that_need_a_kubelet_say_why_they_are_refused() {
     );
     assert_eq!(asked("placed:80:1:2/proxy").await.code, 400);
     // What is readable of them is the Pod.
-    for name in ["resize", "ephemeralcontainers"] {
+    for (name, code) in [("resize", 200), ("ephemeralcontainers", 501)] {
         assert_eq!(
             asked(&format!("placed/{name}")).await.expect(200)["kind"],
             "Pod"
@@ -62,7 +62,7 @@ async fn subresources_that_need_a_kubelet_say_why_they_are_refused() {
         let patched = server
             .patch(&path, "merge-patch+json", &json!({"spec": {}}))
             .await;
-        assert_eq!(patched.code, 501);
+        assert_eq!(patched.code, code);
         assert_eq!(server.send("DELETE", &path, &[], "").await.code, 405);
     }
     let nodes = server.get("/api/v1/nodes/n/proxy/metrics").await;
@@ -111,4 +111,55 @@ async fn a_pod_waits_for_the_account_that_a_controller_makes() {
     made.expect(201);
     let pod = admitted.expect(201);
     assert_eq!(pod["spec"]["serviceAccountName"], "default");
+}
+
+#[tokio::test]
+async fn a_pod_that_waits_is_resized_within_its_quota_and_one_that_runs_is_not() {
+    let server = Server::start().await;
+    server.default_account().await;
+    let core = "/api/v1/namespaces/default";
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"requests.cpu": "2"}}});
+    let quotas = format!("{core}/resourcequotas");
+    server.post(&quotas, &quota).await.expect(201);
+    let resources = json!({"requests": {"cpu": "1", "memory": "64Mi"}});
+    let pod = json!({"metadata": {"name": "p"}, "spec": {
+        "automountServiceAccountToken": false,
+        "containers": [{"name": "a", "image": "x", "resources": resources}],
+    }});
+    server.post(&format!("{core}/pods"), &pod).await.expect(201);
+    let path = format!("{core}/pods/p/resize");
+    let to = |cpu: &str| {
+        json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [
+            {"name": "a", "image": "other", "resources": {"requests": {"cpu": cpu}}},
+        ]}})
+    };
+    let form = "strategic-merge-patch+json";
+    let resized = server.patch(&path, form, &to("1500m")).await.expect(200);
+    let container = &resized["spec"]["containers"][0];
+    assert_eq!(
+        container["resources"]["requests"],
+        json!({"cpu": "1500m", "memory": "64Mi"})
+    );
+    assert_eq!(container["image"], "x");
+    assert!(resized["metadata"]["labels"].is_null());
+    assert_eq!(resized["metadata"]["generation"], 2);
+    let refused = server.patch(&path, form, &to("3")).await.fails(403);
+    assert!(refused.contains("exceeded quota: q"), "{refused}");
+    let used = server.get(&format!("{quotas}/q")).await.expect(200);
+    assert_eq!(used["status"]["used"]["requests.cpu"], "1500m");
+
+    let running = json!({"status": {"phase": "Running", "containerStatuses": [{
+        "name": "a", "image": "x", "imageID": "", "ready": true, "restartCount": 0,
+        "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+    }]}});
+    let status = format!("{core}/pods/p/status");
+    server
+        .patch(&status, "merge-patch+json", &running)
+        .await
+        .expect(200);
+    let refused = server.patch(&path, form, &to("1")).await.fails(422);
+    assert!(
+        refused.contains("Pod running on node without support for resize"),
+        "{refused}"
+    );
 }

@@ -34,7 +34,8 @@ pub(super) async fn admit<'a>(
     object: &Value,
     old: Option<&Value>,
 ) -> Result<Guard<'a>, ApiError> {
-    if !call.kind.namespaced || call.kind.is("", "events") || !call.subresource.is_empty() {
+    let writes = matches!(call.subresource, "" | "resize");
+    if !call.kind.namespaced || call.kind.is("", "events") || !writes {
         return Ok(None);
     }
     let quotas = call
