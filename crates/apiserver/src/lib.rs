@@ -81,6 +81,7 @@ mod table;
 mod tls_client;
 mod token;
 mod websocket;
+mod yaml;
 
 pub use self::audit::{AuditLog, AuditLogOptions, AuditMode, AuditPolicy, PolicyError};
 pub use self::body::{RequestBody, ResponseBody};

@@ -62,6 +62,8 @@ pub(crate) const COUNT_EVERY: Duration = Duration::from_secs(30);
 pub(crate) const MAX_WATCHES_PER_USER: usize = 4096;
 /// Deepest nesting of a body.
 pub(crate) const MAX_DEPTH: usize = 120;
+/// What anchors and aliases of a YAML body may copy: values, and texts by 32 bytes of them.
+pub(crate) const YAML_COPIES: usize = 200_000;
 /// Attempts of a read-modify-write before the conflict is given to the client.
 pub(crate) const UPDATE_ATTEMPTS: usize = 20;
 /// Objects on one page read from the store when the client named no limit.

@@ -283,6 +283,11 @@ pub(super) const OUTSIDE: &[Outside] = &[
         "YAML is read where people write it",
     ),
     only(
+        "granit-parser",
+        &["apiserver"],
+        "request bodies in YAML mean what they mean to kube-apiserver",
+    ),
+    only(
         "kube",
         &[
             "api",
