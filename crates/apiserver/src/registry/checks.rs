@@ -265,7 +265,13 @@ fn annotations(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
     }
 }
 
-const PLAIN_FINALIZERS: [&str; 3] = ["foregroundDeletion", "orphan", "kubernetes"];
+/// Names without a domain and path that Kubernetes itself uses.
+const PLAIN_FINALIZERS: [&str; 4] = [
+    "foregroundDeletion",
+    "orphan",
+    "kubernetes",
+    crate::crd::CLEANUP,
+];
 
 fn finalizers(object: &Value, old: Option<&Value>, path: &FieldPath, errors: &mut Vec<FieldError>) {
     let path = path.child("finalizers");

@@ -156,6 +156,48 @@ async fn its_end_takes_its_objects_along() {
     );
 }
 
+/// The condition `Terminating` of the CRD, as `status reason: message`.
+async fn terminating(server: &Server) -> String {
+    let path =
+        "{range .status.conditions[?(@.type=='Terminating')]}{.status} {.reason}: {.message}{end}";
+    let form = format!("jsonpath={path}");
+    let args = ["get", "crd", "widgets.example.com", "-o", &form];
+    server.kubectl(&args).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_end_says_how_it_goes() {
+    let server = Server::start().await;
+    server.kubectl_with(&["apply", "-f", "-"], CRD).await;
+    server.kubectl_with(&["apply", "-f", "-"], WIDGET).await;
+    let hold = |what: &'static str, with: &'static str| {
+        let server = &server;
+        async move {
+            let patch = format!("{{\"metadata\":{{\"finalizers\":{with}}}}}");
+            let args = ["patch", what, "--type=merge", "-p", &patch];
+            server.kubectl(&args).await;
+        }
+    };
+    hold("widget/w", "[\"example.com/held\"]").await;
+    // Somebody else's finalizer keeps the CRD when the server is done with it.
+    hold("crd/widgets.example.com", "[\"example.com/held\"]").await;
+    let crd = "crd/widgets.example.com";
+    server.kubectl(&["delete", crd, "--wait=false"]).await;
+    let in_progress = "True InstanceDeletionInProgress: CustomResource deletion is in progress";
+    eventually("the deletion of its objects is told", || async {
+        terminating(&server).await == in_progress
+    })
+    .await;
+    hold("widget/w", "null").await;
+    eventually("its objects are gone", || async {
+        terminating(&server).await == "False InstanceDeletionCompleted: removed all instances"
+    })
+    .await;
+    hold(crd, "null").await;
+    let gone = server.kubectl_fails(&["get", crd], "").await;
+    assert!(gone.contains("NotFound"), "{gone}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn kinds_survive_a_restart() {
     use std::sync::Arc;
