@@ -24,6 +24,7 @@ use apiserver::{ApiServer, Config};
 use authz::User;
 use controllers::runtime::Runtime;
 use engine::noderuntime::{self, NodeFacts};
+use jiff::SignedDuration;
 use kube::Client;
 use pki::{Authority, ServiceAccountKeys};
 use telemetry::component::ComponentLogs;
@@ -80,6 +81,9 @@ pub(crate) struct UpOptions {
     /// Static tokens, in kube-apiserver's format: token,user,uid[,"group1,group2"].
     #[arg(long, value_name = "CSV")]
     token_auth_file: Option<PathBuf>,
+    /// How long the nodes have to answer a preflight check; nodes that stay silent have failed it.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(5..=3600))]
+    preflight_timeout: u32,
     #[command(flatten)]
     control_plane: ControlPlaneOptions,
     #[command(flatten)]
@@ -221,7 +225,9 @@ async fn up(options: UpOptions, logs: ComponentLogs, started: Instant) -> anyhow
             cluster(&controllers, &tasks);
             leading::alone(&controllers)
         };
-        run_components(&client, &data, &node, logs, &term, &controllers, &tasks)?;
+        let patience = SignedDuration::from_secs(options.preflight_timeout.into());
+        let this = (node.as_str(), patience);
+        run_components(&client, &data, this, logs, &term, &controllers, &tasks)?;
     }
 
     let kubeconfig = write_kubeconfig(&options, &data, &node, &authority, address)?;
@@ -406,7 +412,7 @@ async fn run_node(
 fn run_components(
     client: &Client,
     data: &DataDir,
-    node: &str,
+    (node, patience): (&str, SignedDuration),
     logs: ComponentLogs,
     term: &Term,
     stop: &CancellationToken,
@@ -446,7 +452,7 @@ fn run_components(
         logs_dir: data_dir::components(data.path()),
         logs,
     };
-    let all = parts(client, agent, (probe, kvm), &runtime, term);
+    let all = parts(client, agent, (probe, kvm), patience, &runtime, term);
     components::run(client.clone(), place, all, &runtime, stop, tasks);
     Ok(())
 }
@@ -462,6 +468,7 @@ fn parts(
     client: &Client,
     agent: node::Config,
     host: HostProbe,
+    patience: SignedDuration,
     runtime: &Runtime,
     term: &Term,
 ) -> Vec<Component> {
@@ -484,7 +491,7 @@ fn parts(
                 Box::pin(async move {
                     tokio::select! {
                         () = controllers::vmruntime::run(client.clone(), runtime, stop.clone()) => {}
-                        () = controllers::preflight::run(client, stop) => {}
+                        () = controllers::preflight::run(client, patience, stop) => {}
                     }
                 })
             })),

@@ -28,7 +28,7 @@ metadata:
 ";
 
 /// A VM without disks.
-fn machine(name: &str, strategy: &str) -> String {
+pub fn machine(name: &str, strategy: &str) -> String {
     format!(
         "apiVersion: kubevirt.io/v1
 kind: VirtualMachine
@@ -78,13 +78,13 @@ async fn bmctl(p: &Platform, verb: &str, what: &str) -> Result<Output> {
     })
 }
 
-async fn checks(client: &Client) -> Result<Vec<Check>> {
+pub async fn checks(client: &Client) -> Result<Vec<Check>> {
     let api: Api<Check> = Api::namespaced(client.clone(), "vm-system");
     Ok(api.list(&ListParams::default()).await?.items)
 }
 
 /// Waits until the newest check has a verdict; returns it.
-async fn verdict(p: &Platform) -> Result<Check> {
+pub async fn verdict(p: &Platform) -> Result<Check> {
     eventually("the newest check to have a verdict", async || {
         let all = checks(p.client()).await?;
         let newest = newest(&all).context("there is no check")?;
@@ -95,7 +95,7 @@ async fn verdict(p: &Platform) -> Result<Check> {
 }
 
 /// Waits until a newer check than `before` has a verdict.
-async fn next_verdict(p: &Platform, before: &Check) -> Result<Check> {
+pub async fn next_verdict(p: &Platform, before: &Check) -> Result<Check> {
     eventually("another check", async || {
         let check = verdict(p).await?;
         ensure!(
@@ -138,7 +138,7 @@ async fn ready(p: &Platform) -> Result<()> {
     Ok(())
 }
 
-fn result<'a>(check: &'a Check, node: &str, name: &str) -> Result<&'a CheckResult> {
+pub fn result<'a>(check: &'a Check, node: &str, name: &str) -> Result<&'a CheckResult> {
     let status = check.status.as_ref().context("no status")?;
     let results = &status.checks.get(node).context("no such node")?.results;
     results
@@ -344,7 +344,7 @@ spec: {domain: {memory: {guest: 64Mi}, devices: {}}}
 }
 
 /// A host that a test describes. It answers through the real agent's code.
-struct Described(Facts);
+pub struct Described(Facts);
 
 impl Probe for Described {
     async fn facts(&self, _emulation: EmulationPolicy) -> Facts {
@@ -366,7 +366,7 @@ fn kvm(reason: KvmReason) -> KvmFacts {
 }
 
 /// This host, but for its processor's virtualization.
-async fn described(p: &Platform, reason: KvmReason) -> Result<Described> {
+pub async fn described(p: &Platform, reason: KvmReason) -> Result<Described> {
     let here = ChildProcesses {
         executable: testkit::ferrovirt()?,
         data_dir: p.data_dir().to_owned(),
@@ -385,8 +385,8 @@ async fn described(p: &Platform, reason: KvmReason) -> Result<Described> {
     Ok(Described(facts))
 }
 
-/// A node that is ready and takes VMs, as far as the control plane can see.
-async fn add_node(client: &Client, name: &str) -> Result<()> {
+/// A node that is ready, as far as the control plane can see; whoever answers for it is the caller's business.
+pub async fn add_bare_node(client: &Client, name: &str) -> Result<()> {
     let api: Api<Node> = Api::all(client.clone());
     let room = json!({"cpu": "8", "memory": "8Gi", "pods": "100"});
     let node: Node = serde_json::from_value(json!({
@@ -403,6 +403,13 @@ async fn add_node(client: &Client, name: &str) -> Result<()> {
     let merge = PatchParams::default();
     api.patch_status(name, &merge, &Patch::Merge(status))
         .await?;
+    Ok(())
+}
+
+/// One that takes VMs, too.
+async fn add_node(client: &Client, name: &str) -> Result<()> {
+    add_bare_node(client, name).await?;
+    let merge = PatchParams::default();
     // Its agent shows as a Pod, as everywhere.
     let pods: Api<Pod> = Api::namespaced(client.clone(), "vm-system");
     let agent = format!("virt-handler-{name}");

@@ -19,7 +19,7 @@ pub(crate) mod trigger;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Node;
 use kube::Client;
 use kube::api::{Api, ListParams};
@@ -66,6 +66,7 @@ struct Checks {
     recorder: Recorder,
     /// Since when nodes can have been heard: a check is not failed for the time that nobody was there.
     since: Timestamp,
+    patience: SignedDuration,
 }
 
 impl Reconciler for Checks {
@@ -89,6 +90,7 @@ impl Reconciler for Checks {
             nodes,
             use_emulation,
             since: self.since,
+            patience: self.patience,
         })
     }
 
@@ -117,8 +119,9 @@ fn note(passed: bool, message: &str) -> Note {
     }
 }
 
-/// Runs until cancelled.
-pub async fn run(client: Client, cancel: CancellationToken) {
+/// Runs until cancelled. Nodes have `patience` to answer a check: an agent needs seconds, one that is just starting, on
+/// a busy host, a minute. Those that stay silent have failed it.
+pub async fn run(client: Client, patience: SignedDuration, cancel: CancellationToken) {
     let any = watcher::Config::default;
     let checks = Controller::new(Api::<Check>::namespaced(client.clone(), NAMESPACE), any());
     let known = checks.store();
@@ -135,6 +138,7 @@ pub async fn run(client: Client, cancel: CancellationToken) {
         client,
         recorder,
         since: Timestamp::now(),
+        patience,
     };
     reconcile::run(checks, controller).await;
 }

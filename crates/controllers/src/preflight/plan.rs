@@ -12,8 +12,6 @@ use api::preflight::{
 };
 use reconcile::Note;
 
-/// How long nodes have to answer. An agent needs seconds; one that is just starting, on a busy host, a minute.
-pub(super) const DEADLINE: SignedDuration = SignedDuration::from_secs(120);
 /// What makes a check run again: nothing; said because it is what people try (G-33).
 const AGAIN: &str = "This check will not run again: to check again run `bmctl check vmruntimepfc`, or create a VMRuntimePreflightCheck of another name.";
 
@@ -26,6 +24,8 @@ pub(super) struct Facts {
     pub use_emulation: Option<bool>,
     /// Since when this controller runs.
     pub since: Timestamp,
+    /// How long nodes have to answer.
+    pub patience: SignedDuration,
 }
 
 /// The decision.
@@ -50,7 +50,7 @@ pub(super) fn decide(facts: &Facts, now: Timestamp) -> Plan {
         status.use_emulation = facts.use_emulation;
         MicroTime(now)
     });
-    let deadline = begun.0.max(facts.since) + DEADLINE;
+    let deadline = begun.0.max(facts.since) + facts.patience;
     if status.nodes.is_empty() {
         status.nodes = expected(&facts.nodes);
     }
@@ -74,7 +74,10 @@ pub(super) fn decide(facts: &Facts, now: Timestamp) -> Plan {
         };
     }
     for node in missing {
-        let checks = NodeChecks::of(vec![CheckResult::failed(NO_ANSWER, silent(&node))]);
+        let checks = NodeChecks::of(vec![CheckResult::failed(
+            NO_ANSWER,
+            silent(&node, facts.patience),
+        )]);
         status.checks.insert(node, checks);
     }
     conclude(facts, status, now)
@@ -132,10 +135,10 @@ fn nobody() -> String {
     format!("there is no node to check: none is ready and without the label {SKIP_LABEL}")
 }
 
-fn silent(node: &str) -> String {
+fn silent(node: &str, patience: SignedDuration) -> String {
     format!(
         "the node agent of {node} has not answered within {} s: is `ferrovirt` running there, and can it reach the API server?",
-        DEADLINE.as_secs()
+        patience.as_secs()
     )
 }
 

@@ -22,6 +22,7 @@ fn facts(status: Option<Status>, nodes: &[NodeFacts]) -> Facts {
         nodes: nodes.to_vec(),
         use_emulation: None,
         since: at(0),
+        patience: SignedDuration::from_secs(120),
     }
 }
 

@@ -5,6 +5,7 @@ mod cycles;
 mod disable;
 mod docs;
 mod forced;
+mod mid_check;
 mod settings;
 
 use std::os::unix::fs::symlink;
