@@ -7,7 +7,7 @@ use std::time::Duration;
 use authz::User;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ferrovirt_apiserver::{ApiServer, Config, Encryption, StartError};
+use ferrovirt_apiserver::{ApiServer, Config, Encryption, Replica, StartError};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
@@ -72,7 +72,6 @@ impl Place {
     }
 
     async fn try_open(&self, dir: &Path) -> Result<Opened, StartError> {
-        let keys = ServiceAccountKeys::load_or_create(self.0.path()).unwrap();
         let mut store = None;
         // The server before may still be letting go of the directory.
         eventually("the store is free", || {
@@ -80,8 +79,19 @@ impl Place {
             std::future::ready(store.is_some())
         })
         .await;
-        let store = Arc::new(store.unwrap());
+        self.serve(&Arc::new(store.unwrap()), None).await
+    }
+
+    async fn serve(
+        &self,
+        store: &Arc<LogStore>,
+        replica: Option<Replica>,
+    ) -> Result<Opened, StartError> {
+        let store = Arc::clone(store);
+        let keys = ServiceAccountKeys::load_or_create(self.0.path()).unwrap();
         let mut config = Config::new(Arc::clone(&store) as Arc<_>, Arc::new(keys));
+        config.shared_store = replica.is_some();
+        config.replica = replica;
         config.encryption = Some(Encryption {
             file: self.file(),
             every: Duration::from_millis(50),
@@ -225,6 +235,47 @@ async fn keys_are_rotated_without_a_restart() {
     assert_eq!(server.text("s7").await, "same");
     drop(server);
     assert_eq!(place.open().await.text("s19").await, "same");
+}
+
+/// A file that another server over the same store cannot follow is not taken up before it can.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_over_one_store_rotate_in_step() {
+    let (here, there) = (Place::new(), Place::new());
+    let store = Arc::new(LogStore::open(here.store(), Options::default()).unwrap());
+    let replica = |name: &str| {
+        Some(Replica {
+            instance: name.to_owned(),
+            node: name.to_owned(),
+            runs_node: true,
+            host: "localhost".to_owned(),
+        })
+    };
+    here.rules("secrets", &["k1"]);
+    there.rules("secrets", &["k1"]);
+    let one = here.serve(&store, replica("one")).await.unwrap();
+    let two = there.serve(&store, replica("two")).await.unwrap();
+    one.create("s", "open sesame").await;
+
+    // Too early: each try writes the record, and takes it back.
+    let record = async || {
+        let (entry, _) = store.get("/~control-plane/replicas/one").await.unwrap();
+        entry.unwrap().modified
+    };
+    let before = record().await;
+    here.rules("secrets", &["k2", "k1"]);
+    eventually("the file was tried", || async {
+        record().await.0 > before.0 + 3
+    })
+    .await;
+    one.create("t", "still the old key").await;
+    assert!(one.all_sealed_with("k1").await);
+    assert_eq!(two.text("t").await, "still the old key");
+
+    there.rules("secrets", &["k1", "k2"]);
+    eventually("the new key is in use", || one.all_sealed_with("k2")).await;
+    for server in [&one, &two] {
+        assert_eq!(server.text("s").await, "open sesame");
+    }
 }
 
 /// `kubectl get secrets -A -o json | kubectl replace -f -` writes anew what is not as the rules say.
