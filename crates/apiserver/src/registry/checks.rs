@@ -126,7 +126,7 @@ pub(super) fn metadata(call: &Call<'_>, object: &Value, old: Option<&Value>) -> 
     }
     labels(object, &path, &mut errors);
     annotations(object, &path, &mut errors);
-    finalizers(object, old, &path, &mut errors);
+    finalizers(call, object, old, &path, &mut errors);
     owners(object, &path, &mut errors);
     errors
 }
@@ -266,16 +266,23 @@ fn annotations(object: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
 }
 
 /// Names without a domain and path that Kubernetes itself uses.
-const PLAIN_FINALIZERS: [&str; 4] = [
-    "foregroundDeletion",
-    "orphan",
-    "kubernetes",
-    crate::crd::CLEANUP,
-];
+const PLAIN_FINALIZERS: [&str; 3] = ["foregroundDeletion", "orphan", "kubernetes"];
 
-fn finalizers(object: &Value, old: Option<&Value>, path: &FieldPath, errors: &mut Vec<FieldError>) {
+/// Of built-in kinds, a finalizer without a path is one of Kubernetes; of custom kinds it may be any, and clients are
+/// told what is better.
+fn finalizers(
+    call: &Call<'_>,
+    object: &Value,
+    old: Option<&Value>,
+    path: &FieldPath,
+    errors: &mut Vec<FieldError>,
+) {
     let path = path.child("finalizers");
     let now = meta::finalizers(object);
+    let extension = matches!(
+        call.kind.group.as_str(),
+        "apiextensions.k8s.io" | "apiregistration.k8s.io"
+    );
     for (index, finalizer) in now.iter().enumerate() {
         if errors.len() > limits::MAX_CAUSES {
             return;
@@ -286,7 +293,16 @@ fn finalizers(object: &Value, old: Option<&Value>, path: &FieldPath, errors: &mu
         if name::qualified_name(finalizer).is_empty()
             && !finalizer.contains('/')
             && !PLAIN_FINALIZERS.contains(finalizer)
+            && !extension
         {
+            if call.kind.is_crd() {
+                if !old.is_some_and(|old| meta::finalizers(old).contains(finalizer)) {
+                    call.warn(format!(
+                        "metadata.finalizers: {finalizer:?}: prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts with other finalizer writers"
+                    ));
+                }
+                continue;
+            }
             errors.push(FieldError::invalid(
                 &path.index(index),
                 *finalizer,

@@ -229,3 +229,48 @@ async fn selectable_fields_and_warnings_are_checked() {
     });
     assert_eq!(long.await, warning);
 }
+
+/// Many operators write finalizers without a path.
+#[tokio::test]
+async fn finalizers_of_custom_kinds_need_no_path() {
+    let server = Server::start().await;
+    let crd = crd("example.com", "widgets", "Widget");
+    server.post(CRDS, &crd).await.expect(201);
+    eventually("the kind is established", || async {
+        condition(&server, "widgets.example.com", "Established").await
+            == "True InitialNamesAccepted"
+    })
+    .await;
+    let object = |group: &str, kind: &str, finalizer: &str| {
+        json!({
+            "apiVersion": group, "kind": kind,
+            "metadata": {"generateName": "w-", "finalizers": [finalizer]},
+        })
+    };
+    let widgets = "/apis/example.com/v1/namespaces/default/widgets";
+    for (finalizer, code, warned) in [
+        ("example.com/cleanup", 201, false),
+        ("cleanup.example.com", 201, true),
+        ("not qualified", 422, false),
+    ] {
+        let answer = server
+            .post(widgets, &object("example.com/v1", "Widget", finalizer))
+            .await;
+        assert_eq!(answer.code, code, "{finalizer}");
+        let warning = answer.header("warning");
+        assert_eq!(
+            warning.contains("prefer a domain-qualified"),
+            warned,
+            "{finalizer}: {warning}"
+        );
+    }
+    let built_in = object("v1", "ConfigMap", "cleanup.example.com");
+    let status = server
+        .post("/api/v1/namespaces/default/configmaps", &built_in)
+        .await
+        .expect(422);
+    assert_eq!(
+        status["details"]["causes"][0]["field"],
+        "metadata.finalizers[0]"
+    );
+}
