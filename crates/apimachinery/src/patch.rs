@@ -38,6 +38,9 @@ pub enum PatchError {
     /// The patch does not fit the object: 422.
     #[error("{0}")]
     DoesNotApply(String),
+    /// A `test` of a JSON patch found something else: 422.
+    #[error("{0}")]
+    TestFailed(String),
     /// The patch would do more than the bounds allow: 422.
     #[error("{0}")]
     TooMuch(String),
@@ -48,7 +51,9 @@ impl From<PatchError> for ApiError {
         match error {
             PatchError::Malformed(message) => Self::bad_request(message),
             PatchError::TooManyOperations { .. } => Self::too_large(error),
-            PatchError::DoesNotApply(message) | PatchError::TooMuch(message) => {
+            PatchError::DoesNotApply(message)
+            | PatchError::TestFailed(message)
+            | PatchError::TooMuch(message) => {
                 // Upstream's message ends before the colon, and its details are empty.
                 let message = format!(
                     "the server rejected our request due to an error in our request: {message}"

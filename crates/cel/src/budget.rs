@@ -2,6 +2,9 @@
 
 use kube_cel::cel::Value;
 
+use crate::construct::Constructed;
+use crate::ops::as_optional;
+
 /// Why an expression has no value. Prints in the words of cel-go.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -99,6 +102,16 @@ impl Budget {
             Value::Map(map) => {
                 self.charge(1)?;
                 map.map.values().try_for_each(|item| self.charge_for(item))
+            }
+            Value::Opaque(_) => {
+                self.charge(1)?;
+                if let Some(made) = Constructed::of(value) {
+                    return made.values().try_for_each(|item| self.charge_for(item));
+                }
+                match as_optional(value).and_then(|optional| optional.value()) {
+                    Some(held) => self.charge_for(held),
+                    None => Ok(()),
+                }
             }
             _ => self.charge(1),
         }

@@ -4,9 +4,11 @@
 //! a tenth for each byte of text passed over; a loop costs its body as often as its list may be long.
 
 use kube_cel::cel::common::ast::{
-    CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators,
+    CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, StructExpr, operators,
 };
 
+use crate::authorizer;
+use crate::construct;
 use crate::expression::{Ast, complaint};
 use crate::functions;
 use crate::text;
@@ -17,6 +19,8 @@ use crate::types::Type;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Env {
     pub(crate) variables: Vec<(String, Type)>,
+    /// Whether `Object{..}`, `JSONPatch{..}` and `jsonpatch.escapeKey` are known.
+    pub(crate) patches: bool,
 }
 
 /// The verdict on an expression.
@@ -86,7 +90,16 @@ impl Checker<'_> {
             },
             Expr::Select(select) => {
                 let operand = self.expr(&select.operand)?;
-                let ty = member(&operand.ty, &select.field)?;
+                let ty = match &select.operand.expr {
+                    // A variable with a dot in its name, where upstream declares it.
+                    Expr::Ident(_)
+                        if operand.ty == authorizer::AUTHORIZER
+                            && select.field == "requestResource" =>
+                    {
+                        authorizer::RESOURCE
+                    }
+                    _ => member(&operand.ty, &select.field)?,
+                };
                 // Asking for presence costs nothing beyond its operand, as in Kubernetes.
                 if select.test {
                     return done(Type::Bool, operand.cost);
@@ -138,6 +151,9 @@ impl Checker<'_> {
                 done(Type::Map(of.into(), map.entries.len() as u64), cost)
             }
             Expr::Comprehension(c) => self.comprehension(c),
+            Expr::Struct(object) if self.env.patches && construct::is_type(&object.type_name) => {
+                self.construct(object)
+            }
             Expr::Struct(object) => Err(problem(
                 object.type_name.as_str(),
                 format!(
@@ -147,6 +163,38 @@ impl Checker<'_> {
             )),
             Expr::Unspecified => Err(problem("", "an empty expression")),
         }
+    }
+
+    /// `Object.spec{field: value}`.
+    fn construct(&mut self, object: &StructExpr) -> Result<Checked, Problem> {
+        let mut cost: u64 = 40;
+        for entry in &object.entries {
+            let EntryExpr::StructField(given) = &entry.expr else {
+                return Err(problem("{", "an object with entries of a map"));
+            };
+            let name = &given.field;
+            let mut found = self.expr(&given.value)?;
+            cost = cost.saturating_add(found.cost);
+            if given.optional {
+                found.ty = unwrapped(found.ty);
+            }
+            let Some(wanted) = construct::field_type(&object.type_name, name) else {
+                return Err(problem(name.as_str(), format!("undefined field '{name}'")));
+            };
+            if !wanted.fits(&found.ty) {
+                return Err(problem(
+                    name.as_str(),
+                    format!(
+                        "expected type of field '{name}' is '{wanted}' but provided type is '{}'",
+                        found.ty
+                    ),
+                ));
+            }
+        }
+        Ok(Checked {
+            ty: Type::Made(object.type_name.as_str().into()),
+            cost,
+        })
     }
 
     fn call(&mut self, call: &CallExpr) -> Result<Checked, Problem> {
@@ -162,7 +210,8 @@ impl Checker<'_> {
                     && self.lookup(space).is_none()
                 {
                     let qualified = format!("{space}.{name}");
-                    if functions::QUALIFIED.contains(&qualified.as_str()) {
+                    let known = self.env.patches || qualified != functions::ESCAPE_KEY;
+                    if known && functions::QUALIFIED.contains(&qualified.as_str()) {
                         return self.overload(&qualified, None, call, cost);
                     }
                 }
@@ -348,6 +397,8 @@ fn member(operand: &Type, field: &str) -> Result<Type, Problem> {
             .cloned()
             .ok_or_else(|| problem(format!(".{field}"), format!("undefined field '{field}'"))),
         Type::Optional(of) => Ok(Type::Optional(unwrapped(member(of, field)?).into())),
+        Type::Made(name) => construct::field_type(name, field)
+            .ok_or_else(|| problem(format!(".{field}"), format!("undefined field '{field}'"))),
         other => Err(problem(
             format!(".{field}"),
             format!("type '{other}' does not support field selection"),
@@ -523,6 +574,7 @@ fn function_cost(name: &str, target: Option<&Type>, args: &[Type]) -> u64 {
         "sets.contains" | "sets.equivalent" | "sets.intersects" => {
             all().map(Type::size).fold(1, u64::saturating_mul)
         }
+        "check" => crate::limits::CHECK_COST,
         "isSorted" | "sum" | "min" | "max" | "slice" | "flatten" => target.map_or(0, Type::size),
         "url" | "isURL" | "lowerAscii" | "upperAscii" | "substring" | "trim" | "reverse"
         | "replace" | "split" | "join" | "format" | "ip" | "isIP" | "cidr" | "isCIDR"

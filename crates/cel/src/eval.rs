@@ -6,16 +6,19 @@
 
 mod two_vars;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use kube_cel::cel::Value;
 use kube_cel::cel::common::ast::{
-    CallExpr, ComprehensionExpr, EntryExpr, Expr, ListExpr, LiteralValue, MapExpr, operators as op,
+    CallExpr, ComprehensionExpr, EntryExpr, Expr, ListExpr, LiteralValue, MapExpr, StructExpr,
+    operators as op,
 };
 use kube_cel::cel::objects::{Key, Map};
 
+use crate::authorizer;
 use crate::budget::{Budget, Fault};
+use crate::construct::{self, Constructed};
 use crate::expression::Ast;
 use crate::functions;
 use crate::library;
@@ -23,6 +26,7 @@ use crate::lists;
 use crate::ops;
 use crate::text::{self, Patterns, string};
 use crate::two_vars::TwoVars;
+use crate::types::Type;
 
 type Outcome = Result<Value, Fault>;
 
@@ -100,7 +104,8 @@ impl<'e> Machine<'e> {
             Expr::List(list) => self.list(list),
             Expr::Map(map) => self.map(map),
             Expr::Comprehension(c) => self.comprehension(c),
-            Expr::Struct(_) | Expr::Unspecified => Err(Fault::Overload),
+            Expr::Struct(object) => self.construct(object),
+            Expr::Unspecified => Err(Fault::Overload),
         }
     }
 
@@ -234,6 +239,39 @@ impl<'e> Machine<'e> {
         Ok(Value::Map(Map { map }))
     }
 
+    fn construct(&mut self, object: &'e StructExpr) -> Outcome {
+        self.budget.charge(1 + object.entries.len() as u64)?;
+        let mut fields = BTreeMap::new();
+        for entry in &object.entries {
+            let EntryExpr::StructField(given) = &entry.expr else {
+                return Err(Fault::Overload);
+            };
+            let mut found = self.eval(&given.value)?;
+            if given.optional
+                && let Some(optional) = ops::as_optional(&found)
+            {
+                match optional.value().cloned() {
+                    Some(inner) => found = inner,
+                    None => continue,
+                }
+            }
+            let is_text = matches!(found, Value::String(_));
+            if !is_text
+                && matches!(
+                    construct::field_type(&object.type_name, &given.field),
+                    Some(Type::String(_))
+                )
+            {
+                return Err(Fault::Function(format!(
+                    "unexpected type for {} '{}' field",
+                    object.type_name, given.field
+                )));
+            }
+            fields.insert(given.field.clone(), found);
+        }
+        Ok(Constructed::value(&object.type_name, fields))
+    }
+
     fn comprehension(&mut self, c: &'e ComprehensionExpr) -> Outcome {
         let items = match self.eval(&c.iter_range)? {
             Value::List(list) => list,
@@ -314,7 +352,16 @@ impl<'e> Machine<'e> {
         if let Some(found) = lists::call(name, target.as_ref(), &args, budget) {
             return found;
         }
+        if let Some(target) = &target
+            && let Some(done) = authorizer::call(target, name, &args, budget)
+        {
+            return done;
+        }
         match (name, &target, args.as_slice()) {
+            (functions::ESCAPE_KEY, None, [Value::String(key)]) => {
+                budget.charge(text_cost(key) * 2)?;
+                Ok(string(&key.replace('~', "~0").replace('/', "~1")))
+            }
             ("size", Some(of), []) | ("size", None, [of]) => size(of, budget),
             ("dyn", None, [of]) => Ok(of.clone()),
             ("type", None, [of]) => Ok(string(type_name(of))),
@@ -367,6 +414,7 @@ impl<'e> Machine<'e> {
                 self.charged_call(name, target, args)
             }
             ("bool", None, [Value::Bool(b)]) => Ok(Value::Bool(*b)),
+            ("string", None, [Value::Bool(b)]) => Ok(string(if *b { "true" } else { "false" })),
             ("bool", None, [Value::String(text)]) => match text.as_str() {
                 "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Value::Bool(true)),
                 "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Value::Bool(false)),

@@ -2,6 +2,7 @@
 //!
 //! Nothing else of the library can be reached: a function that is not in this table does not compile.
 
+use crate::authorizer;
 use crate::limits;
 use crate::types::Type;
 
@@ -33,7 +34,11 @@ pub(crate) const QUALIFIED: &[&str] = &[
     "format.byte",
     "format.date",
     "format.datetime",
+    ESCAPE_KEY,
 ];
+
+/// Escapes a key for a path of a JSON patch; where patches are made.
+pub(crate) const ESCAPE_KEY: &str = "jsonpatch.escapeKey";
 
 /// All other names.
 const NAMES: &[&str] = &[
@@ -129,6 +134,20 @@ const NAMES: &[&str] = &[
     "or",
     "orValue",
     "validate",
+    "path",
+    "group",
+    "serviceAccount",
+    "resource",
+    "subresource",
+    "namespace",
+    "name",
+    "fieldSelector",
+    "labelSelector",
+    "check",
+    "allowed",
+    "errored",
+    "reason",
+    "error",
 ];
 
 /// Whether there is a function of that name.
@@ -186,6 +205,9 @@ fn method(name: &str, target: &Type, args: &[Type]) -> Option<Type> {
     if let Type::Optional(_) | Type::Dyn = target
         && let Some(found) = optional_method(name, target, args)
     {
+        return Some(found);
+    }
+    if let Some(found) = authorizer::result(name, target, args) {
         return Some(found);
     }
     let on = |want: &[Type]| want.iter().any(|want| is(target, want));
@@ -402,6 +424,7 @@ fn function(name: &str, args: &[Type]) -> Option<Type> {
         ("base64.encode", [arg]) if matches!(arg, Type::Bytes(_) | Type::Dyn) => {
             Type::String(arg.size().saturating_mul(2))
         }
+        (ESCAPE_KEY, [arg]) if text(arg) => Type::String(arg.size().saturating_mul(2)),
         ("base64.decode", [arg]) if text(arg) => Type::Bytes(arg.size()),
         _ => return None,
     })

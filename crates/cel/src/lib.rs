@@ -27,8 +27,10 @@
     allow(clippy::needless_pass_by_value, reason = "tests hand over literals")
 )]
 
+mod authorizer;
 mod budget;
 mod check;
+mod construct;
 mod eval;
 mod expression;
 mod functions;
@@ -43,6 +45,7 @@ mod two_vars;
 mod types;
 mod value;
 
+pub use authorizer::{Authorizer, Decision, Question, Target};
 pub use budget::{Budget, Fault};
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ pub const CHAIN: usize = 150;
 pub const CALL_COST: u64 = 1_000_000;
 /// Cost that all expressions of one object or policy may spend at run time (`RuntimeCELCostBudget`).
 pub const OBJECT_COST: u64 = 10_000_000;
+/// Cost of one question to the authorizer; two fit into one expression.
+pub const CHECK_COST: u64 = 350_000;
 /// Cost that one rule of a CRD may have by estimation (`StaticEstimatedCostLimit`).
 pub const RULE_ESTIMATE: u64 = 10_000_000;
 /// Cost that all rules of a CRD's schema may have by estimation (`StaticEstimatedCRDCostLimit`).

@@ -7,7 +7,9 @@ use kube_cel::cel::Value;
 use kube_cel::cel::common::ast::operators as op;
 use kube_cel::cel::objects::{Key, OptionalValue};
 
+use crate::authorizer;
 use crate::budget::{Budget, Fault};
+use crate::construct::Constructed;
 use crate::library::fault;
 use crate::text::result_size;
 
@@ -124,6 +126,18 @@ pub(crate) fn index(of: &Value, at: &Value) -> Result<Value, Fault> {
             Some(inner) => optional_index(inner, at),
             None => none(),
         });
+    }
+    if let Some(made) = Constructed::of(of) {
+        let Value::String(name) = at else {
+            return Err(Fault::Overload);
+        };
+        let found = made.field(name).cloned();
+        return found.ok_or_else(|| Fault::NoKey(name.to_string()));
+    }
+    if let Value::String(name) = at
+        && let Some(found) = authorizer::field(of, name)
+    {
+        return Ok(found);
     }
     match of {
         Value::List(list) => {

@@ -1,4 +1,4 @@
-//! Admission policies (`ValidatingAdmissionPolicy`): compiled, matched and evaluated.
+//! Admission policies (`ValidatingAdmissionPolicy`, `MutatingAdmissionPolicy`): compiled, matched and evaluated.
 //!
 //! ```text
 //!  policy object ── compile ──► Policy ◄─ evaluate(object, oldObject, request, params, namespaceObject)
@@ -12,13 +12,20 @@
 mod compile;
 mod conditions;
 pub mod matching;
+mod mutate;
+mod typecheck;
 pub mod validate;
+
+use std::sync::Arc;
 
 use apimachinery::meta;
 pub use conditions::Conditions;
 use kube_cel::cel::Value;
+pub use mutate::{MutatingPolicy, Patch};
 use serde_json::Value as Json;
+pub use typecheck::{Matched, Warning, type_check};
 
+use crate::authorizer::{self, Authorizer};
 use crate::budget::{Budget, Fault};
 use crate::eval::{Lazy, Machine};
 use crate::expression::Ast;
@@ -62,7 +69,7 @@ struct Validation {
 }
 
 /// What expressions see.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     /// The object as it will be; absent for deletions.
     pub object: Option<&'a Json>,
@@ -74,6 +81,36 @@ pub struct Inputs<'a> {
     pub params: Option<&'a Json>,
     /// The namespace of the request.
     pub namespace_object: Option<&'a Json>,
+    /// Answers the questions of `authorizer` for the caller of the request.
+    pub authorizer: &'a Arc<dyn Authorizer>,
+}
+
+impl Inputs<'_> {
+    /// The values of the variables, charged; `params` only where the policy takes them.
+    fn roots(
+        &self,
+        params: bool,
+        budget: &mut Budget,
+    ) -> Result<Vec<(&'static str, Value)>, Fault> {
+        let json = |given: Option<&Json>| from_json(given.unwrap_or(&Json::Null), &Type::Dyn);
+        let mut roots = vec![
+            ("object", json(self.object)),
+            ("oldObject", json(self.old_object)),
+            ("request", json(Some(self.request))),
+            ("namespaceObject", json(self.namespace_object)),
+            (
+                "authorizer",
+                authorizer::value(self.authorizer, self.request),
+            ),
+        ];
+        if params {
+            roots.push(("params", json(self.params)));
+        }
+        for (_, value) in &roots {
+            budget.charge_for(value)?;
+        }
+        Ok(roots)
+    }
 }
 
 /// One reason to refuse a request.
@@ -110,23 +147,13 @@ impl Policy {
             self.failed(&mut verdict, &format!("compilation error: {why}"));
             return verdict;
         }
-        let json = |given: Option<&Json>| from_json(given.unwrap_or(&Json::Null), &Type::Dyn);
-        let mut roots = vec![
-            ("object", json(inputs.object)),
-            ("oldObject", json(inputs.old_object)),
-            ("request", json(Some(inputs.request))),
-            ("namespaceObject", json(inputs.namespace_object)),
-        ];
-        if self.param_kind.is_some() {
-            roots.push(("params", json(inputs.params)));
-        }
-        if roots
-            .iter()
-            .any(|(_, value)| budget.charge_for(value).is_err())
-        {
-            self.failed(&mut verdict, &Fault::Exhausted.to_string());
-            return verdict;
-        }
+        let roots = match inputs.roots(self.param_kind.is_some(), budget) {
+            Ok(roots) => roots,
+            Err(fault) => {
+                self.failed(&mut verdict, &fault.to_string());
+                return verdict;
+            }
+        };
         let mut machine = Machine::new(&roots, &self.variables);
         match conditions::hold(&self.conditions, &mut machine, budget) {
             Ok(true) => {}

@@ -29,6 +29,8 @@ pub(crate) enum Type {
     Optional(Arc<Type>),
     /// A value of a library: `kubernetes.URL`, `net.IP`, ...
     Opaque(&'static str),
+    /// An object that expressions make, see [`crate::construct`].
+    Made(Arc<str>),
     /// A type as a value.
     Kind,
 }
@@ -63,6 +65,7 @@ impl Type {
                     | Type::Object(_)
                     | Type::Optional(_)
                     | Type::Opaque(_)
+                    | Type::Made(_)
                     | Type::Timestamp
                     | Type::Duration
             ),
@@ -104,12 +107,38 @@ impl Type {
 
     /// The type of values of a schema; `None` where Kubernetes lets rules see nothing.
     pub(crate) fn of(schema: &Schema, name: &str, depth: usize) -> Option<Type> {
-        if schema.int_or_string {
+        Type::walk(schema, name, depth, &mut Vec::new())
+    }
+
+    /// The type of objects of a kind, with all of their metadata.
+    pub(crate) fn of_kind(schema: &Schema, name: &str) -> Option<Type> {
+        // Not the root, where rules see the names of the metadata only.
+        Type::of(schema, name, 1)
+    }
+
+    /// `path` are the schemas around this one: definitions of built-in kinds may be parts of themselves.
+    fn walk(
+        schema: &Schema,
+        name: &str,
+        depth: usize,
+        path: &mut Vec<*const Schema>,
+    ) -> Option<Type> {
+        let here = std::ptr::from_ref(schema);
+        if schema.int_or_string || depth > limits::SCHEMA_DEPTH || path.contains(&here) {
             return Some(Type::Dyn);
         }
-        if depth > limits::SCHEMA_DEPTH {
-            return Some(Type::Dyn);
-        }
+        path.push(here);
+        let found = Type::below(schema, name, depth, path);
+        path.pop();
+        found
+    }
+
+    fn below(
+        schema: &Schema,
+        name: &str,
+        depth: usize,
+        path: &mut Vec<*const Schema>,
+    ) -> Option<Type> {
         let bound = |given: Option<i64>| given.map(|max| u64::try_from(max).unwrap_or(0));
         Some(match schema.ty? {
             SchemaType::Boolean => Type::Bool,
@@ -125,14 +154,14 @@ impl Type {
             },
             SchemaType::Array => {
                 let items = schema.items.as_ref()?;
-                let of = Type::of(items, &format!("{name}.@idx"), depth + 1)?;
+                let of = Type::walk(items, &format!("{name}.@idx"), depth + 1, path)?;
                 let max = bound(schema.bounds.max_items)
                     .unwrap_or_else(|| (limits::REQUEST - 2) / (min_size(items, depth) + 1));
                 Type::list(of, max)
             }
             SchemaType::Object => match &schema.additional_properties {
                 AdditionalProperties::Schema(of) => {
-                    let value = Type::of(of, &format!("{name}.@elem"), depth + 1)?;
+                    let value = Type::walk(of, &format!("{name}.@elem"), depth + 1, path)?;
                     let max = bound(schema.bounds.max_properties)
                         .unwrap_or_else(|| (limits::REQUEST - 2) / (min_size(of, depth) + 6));
                     Type::map(value, max)
@@ -140,18 +169,18 @@ impl Type {
                 AdditionalProperties::Any if schema.properties.is_empty() => {
                     Type::map(Type::Dyn, limits::REQUEST / 6)
                 }
-                _ => Type::Object(Arc::new(object(schema, name, depth))),
+                _ => Type::Object(Arc::new(object(schema, name, depth, path))),
             },
         })
     }
 }
 
-fn object(schema: &Schema, name: &str, depth: usize) -> Object {
+fn object(schema: &Schema, name: &str, depth: usize, path: &mut Vec<*const Schema>) -> Object {
     let mut fields = BTreeMap::new();
     for (field, child) in &schema.properties {
         if let (Some(escaped), Some(ty)) = (
             escape(field),
-            Type::of(child, &format!("{name}.{field}"), depth + 1),
+            Type::walk(child, &format!("{name}.{field}"), depth + 1, path),
         ) {
             fields.insert(escaped, ty);
         }
@@ -278,6 +307,7 @@ impl fmt::Display for Type {
             Type::Object(object) => f.write_str(&object.name),
             Type::Optional(of) => write!(f, "optional_type({of})"),
             Type::Opaque(name) => f.write_str(name),
+            Type::Made(name) => f.write_str(name),
             Type::Kind => f.write_str("type"),
         }
     }

@@ -4,6 +4,7 @@
     reason = "values and changes are written in place"
 )]
 
+mod overlays;
 mod properties;
 mod recorded;
 mod tracking;

@@ -90,7 +90,7 @@ impl Run {
                 if passes {
                     return Ok(());
                 }
-                Err(PatchError::DoesNotApply(format!(
+                Err(PatchError::TestFailed(format!(
                     "testing value {path} failed: test failed"
                 )))
             }

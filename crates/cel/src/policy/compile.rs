@@ -6,8 +6,11 @@ use apimachinery::field::{FieldError, FieldPath};
 use apimachinery::{meta, name};
 use serde_json::Value as Json;
 
+use super::mutate::Mutation;
 use super::{FailurePolicy, Policy, Validation, matching};
+use crate::authorizer;
 use crate::check::{Env, check};
+use crate::construct;
 use crate::eval::Lazy;
 use crate::expression::{Ast, parse};
 use crate::types::{Object, Type};
@@ -26,19 +29,10 @@ pub(super) fn policy(object: &Json) -> Policy {
     let spec = object.get("spec").unwrap_or(&Json::Null);
     let mut errors = Vec::new();
     let parts = expressions(spec, &FieldPath::new("spec"), &mut errors);
-    let param_kind = spec.get("paramKind").filter(|kind| kind.is_object());
     Policy {
         name: meta::name(object).unwrap_or_default().to_owned(),
-        failure_policy: match text(spec, "failurePolicy") {
-            "Ignore" => FailurePolicy::Ignore,
-            _ => FailurePolicy::Fail,
-        },
-        param_kind: param_kind.map(|kind| {
-            (
-                text(kind, "apiVersion").to_owned(),
-                text(kind, "kind").to_owned(),
-            )
-        }),
+        failure_policy: failure_policy(spec),
+        param_kind: param_kind(spec),
         constraints: matching::Matcher::read(spec.get("matchConstraints").unwrap_or(&Json::Null)),
         variables: parts.variables,
         conditions: parts.conditions,
@@ -46,6 +40,23 @@ pub(super) fn policy(object: &Json) -> Policy {
         annotations: parts.annotations,
         broken: errors.first().map(ToString::to_string),
     }
+}
+
+/// `spec.failurePolicy`.
+pub(super) fn failure_policy(spec: &Json) -> FailurePolicy {
+    match text(spec, "failurePolicy") {
+        "Ignore" => FailurePolicy::Ignore,
+        _ => FailurePolicy::Fail,
+    }
+}
+
+/// apiVersion and kind of `spec.paramKind`.
+pub(super) fn param_kind(spec: &Json) -> Option<(String, String)> {
+    let kind = spec.get("paramKind").filter(|kind| kind.is_object())?;
+    Some((
+        text(kind, "apiVersion").to_owned(),
+        text(kind, "kind").to_owned(),
+    ))
 }
 
 /// The compiled expressions of a policy.
@@ -68,33 +79,9 @@ pub(super) fn expressions(spec: &Json, at: &FieldPath, errors: &mut Vec<FieldErr
         &at.child("matchConditions"),
         errors,
     );
-    let mut fields = Object {
-        name: "kubernetes.variables".to_owned(),
-        ..Object::default()
-    };
-    for (index, variable) in list(spec, "variables").iter().enumerate() {
-        let path = at.child("variables").index(index);
-        let (given, source) = (text(variable, "name"), text(variable, "expression"));
-        let found = typed(source, &env, Wanted::Any, &path.child("expression"), errors);
-        let ty = match found {
-            Some((ast, ty)) => {
-                parts.variables.push(Lazy {
-                    name: given.to_owned(),
-                    ast,
-                });
-                ty
-            }
-            None => Type::Dyn,
-        };
-        fields.fields.insert(given.to_owned(), ty);
-        env.variables.retain(|(name, _)| name != "variables");
-        let shape = Object {
-            name: fields.name.clone(),
-            fields: fields.fields.clone(),
-        };
-        env.variables
-            .push(("variables".to_owned(), Type::Object(Arc::new(shape))));
-    }
+    parts.variables = variables(spec, at, &mut env, errors);
+    let mut messages = env.clone();
+    messages.variables.retain(|(name, _)| name != "authorizer");
     for (index, given) in list(spec, "validations").iter().enumerate() {
         let path = at.child("validations").index(index);
         let source = text(given, "expression");
@@ -110,7 +97,7 @@ pub(super) fn expressions(spec: &Json, at: &FieldPath, errors: &mut Vec<FieldErr
             None
         } else {
             let path = path.child("messageExpression");
-            expression(made, &env, Wanted::Text, &path, errors)
+            expression(made, &messages, Wanted::Text, &path, errors)
         };
         if let Some(ast) = ast {
             parts.validations.push(Validation {
@@ -138,6 +125,75 @@ pub(super) fn expressions(spec: &Json, at: &FieldPath, errors: &mut Vec<FieldErr
     parts
 }
 
+/// Compiles variables, each of which may speak of those before it; what follows may speak of all.
+fn variables(
+    spec: &Json,
+    at: &FieldPath,
+    env: &mut Env,
+    errors: &mut Vec<FieldError>,
+) -> Vec<Lazy> {
+    let mut compiled = Vec::new();
+    let mut fields = Object {
+        name: "kubernetes.variables".to_owned(),
+        ..Object::default()
+    };
+    for (index, variable) in list(spec, "variables").iter().enumerate() {
+        let path = at.child("variables").index(index);
+        let (given, source) = (text(variable, "name"), text(variable, "expression"));
+        let found = typed(source, env, Wanted::Any, &path.child("expression"), errors);
+        let ty = match found {
+            Some((ast, ty)) => {
+                compiled.push(Lazy {
+                    name: given.to_owned(),
+                    ast,
+                });
+                ty
+            }
+            None => Type::Dyn,
+        };
+        fields.fields.insert(given.to_owned(), ty);
+        env.variables.retain(|(name, _)| name != "variables");
+        let shape = Object {
+            name: fields.name.clone(),
+            fields: fields.fields.clone(),
+        };
+        env.variables
+            .push(("variables".to_owned(), Type::Object(Arc::new(shape))));
+    }
+    compiled
+}
+
+/// Compiles the expressions of a mutating policy, in the order in which one may speak of another.
+pub(super) fn mutating(
+    spec: &Json,
+    at: &FieldPath,
+    errors: &mut Vec<FieldError>,
+) -> (Vec<Ast>, Vec<Lazy>, Vec<Mutation>) {
+    let mut env = environment(spec.get("paramKind").is_some_and(Json::is_object));
+    let path = at.child("matchConditions");
+    let conditions = conditions(list(spec, "matchConditions"), &env, &path, errors);
+    let variables = variables(spec, at, &mut env, errors);
+    env.patches = true;
+    let mut mutations = Vec::new();
+    for (index, given) in list(spec, "mutations").iter().enumerate() {
+        let path = at.child("mutations").index(index);
+        let (key, wanted) = match text(given, "patchType") {
+            "JSONPatch" => ("jsonPatch", Wanted::Patch),
+            "ApplyConfiguration" => ("applyConfiguration", Wanted::Configuration),
+            _ => continue,
+        };
+        let source = given.get(key).map_or("", |given| text(given, "expression"));
+        let path = path.child(key).child("expression");
+        if let Some(ast) = expression(source.trim(), &env, wanted, &path, errors) {
+            mutations.push(match wanted {
+                Wanted::Patch => Mutation::Patch(ast),
+                _ => Mutation::Configuration(ast),
+            });
+        }
+    }
+    (conditions, variables, mutations)
+}
+
 fn conditions(given: &[Json], env: &Env, at: &FieldPath, errors: &mut Vec<FieldError>) -> Vec<Ast> {
     let compiled = given.iter().enumerate().filter_map(|(index, condition)| {
         let path = at.index(index).child("expression");
@@ -161,6 +217,10 @@ enum Wanted {
     Bool,
     Text,
     TextOrNull,
+    /// A list of `JSONPatch`.
+    Patch,
+    /// An `Object`.
+    Configuration,
     Any,
 }
 
@@ -197,7 +257,13 @@ fn typed(
             return None;
         }
     };
+    let made = |ty: &Type, name: &str| matches!(ty, Type::Made(made) if &**made == name);
     let (fits, must) = match (wanted, &ty) {
+        (Wanted::Patch, ty) => (
+            matches!(ty, Type::List(of, _) if made(of, construct::JSON_PATCH)),
+            "must evaluate to list(JSONPatch)",
+        ),
+        (Wanted::Configuration, ty) => (made(ty, construct::OBJECT), "must evaluate to Object"),
         (_, Type::Dyn) | (Wanted::Any, _) => (true, ""),
         (Wanted::Bool, ty) => (*ty == Type::Bool, "must evaluate to bool"),
         (Wanted::Text, ty) => (matches!(ty, Type::String(_)), "must evaluate to string"),
@@ -214,7 +280,7 @@ fn typed(
 }
 
 /// What expressions of policies may speak of. The request has the fields of `AdmissionRequest`.
-fn environment(params: bool) -> Env {
+pub(super) fn environment(params: bool) -> Env {
     let text = || Type::String(1024);
     let object = |name: &str, fields: Vec<(&str, Type)>| {
         let fields = fields.into_iter().map(|(name, ty)| (name.to_owned(), ty));
@@ -268,6 +334,8 @@ fn environment(params: bool) -> Env {
     env.variables.push(("request".to_owned(), request));
     let none = object("kubernetes.variables", Vec::new());
     env.variables.push(("variables".to_owned(), none));
+    env.variables
+        .push(("authorizer".to_owned(), authorizer::AUTHORIZER));
     if params {
         env.variables.push(("params".to_owned(), Type::Dyn));
     }

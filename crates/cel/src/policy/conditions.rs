@@ -8,8 +8,6 @@ use super::{Inputs, compile};
 use crate::budget::{Budget, Fault};
 use crate::eval::Machine;
 use crate::expression::Ast;
-use crate::types::Type;
-use crate::value::from_json;
 
 /// The match conditions of a webhook, compiled.
 #[derive(Default)]
@@ -55,16 +53,7 @@ impl Conditions {
         if let Some(why) = &self.broken {
             return Err(format!("compilation error: {why}"));
         }
-        let json = |given: Option<&Json>| from_json(given.unwrap_or(&Json::Null), &Type::Dyn);
-        let roots = [
-            ("object", json(inputs.object)),
-            ("oldObject", json(inputs.old_object)),
-            ("request", json(Some(inputs.request))),
-            ("namespaceObject", json(inputs.namespace_object)),
-        ];
-        for (_, value) in &roots {
-            budget.charge_for(value).map_err(|e| e.to_string())?;
-        }
+        let roots = inputs.roots(false, budget).map_err(|e| e.to_string())?;
         let mut machine = Machine::new(&roots, &[]);
         hold(&self.asts, &mut machine, budget).map_err(|e| e.to_string())
     }
@@ -105,6 +94,7 @@ mod tests {
             request: &json!({"operation": "CREATE", "userInfo": {"username": "joe"}}),
             params: None,
             namespace_object: None,
+            authorizer: &crate::tests::nobody(),
         };
         Conditions::compile(&given).hold(&inputs, &mut Budget::of_object())
     }

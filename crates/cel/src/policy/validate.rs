@@ -4,7 +4,9 @@ use apimachinery::field::{FieldError, FieldPath};
 use apimachinery::selector::label_selector_errors;
 use serde_json::Value as Json;
 
-use super::compile::{expressions, is_identifier, list, qualified, text, webhook_conditions};
+use super::compile::{
+    expressions, is_identifier, list, mutating, qualified, text, webhook_conditions,
+};
 
 const REASONS: [&str; 4] = [
     "Forbidden",
@@ -25,29 +27,7 @@ pub fn policy(object: &Json) -> Vec<FieldError> {
         errors.push(FieldError::required(&at, ""));
         return errors;
     };
-    one_of(spec, "failurePolicy", &["Fail", "Ignore"], &at, &mut errors);
-    if let Some(kind) = spec.get("paramKind").filter(|kind| kind.is_object()) {
-        param_kind(kind, &at.child("paramKind"), &mut errors);
-    }
-    match spec
-        .get("matchConstraints")
-        .filter(|given| given.is_object())
-    {
-        None => errors.push(FieldError::required(&at.child("matchConstraints"), "")),
-        Some(given) => {
-            let at = at.child("matchConstraints");
-            resources(given, &at, &mut errors);
-            if list(given, "resourceRules").is_empty() {
-                errors.push(FieldError::required(&at.child("resourceRules"), ""));
-            }
-        }
-    }
-    named(
-        list(spec, "matchConditions"),
-        &at.child("matchConditions"),
-        &mut errors,
-    );
-    variables(spec, &at.child("variables"), &mut errors);
+    frame(spec, &at, &mut errors);
     if list(spec, "validations").is_empty() && list(spec, "auditAnnotations").is_empty() {
         let detail = "validations or auditAnnotations must contain at least one item";
         errors.push(FieldError::required(&at.child("validations"), detail));
@@ -61,17 +41,124 @@ pub fn policy(object: &Json) -> Vec<FieldError> {
         "validations",
         "auditAnnotations",
     ];
-    if entries.iter().any(|key| list(spec, key).len() > ENTRIES) {
-        for key in entries {
-            let given = list(spec, key).len();
-            if given > ENTRIES {
-                errors.push(FieldError::too_many(&at.child(key), given, ENTRIES));
+    if !too_many(spec, &entries, &at, &mut errors) {
+        expressions(spec, &at, &mut errors);
+    }
+    errors
+}
+
+/// Complains of lists with too many entries.
+fn too_many(spec: &Json, lists: &[&str], at: &FieldPath, errors: &mut Vec<FieldError>) -> bool {
+    let before = errors.len();
+    for key in lists {
+        let given = list(spec, key).len();
+        if given > ENTRIES {
+            errors.push(FieldError::too_many(&at.child(key), given, ENTRIES));
+        }
+    }
+    errors.len() > before
+}
+
+/// What policies of both kinds have.
+fn frame(spec: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
+    one_of(spec, "failurePolicy", &["Fail", "Ignore"], at, errors);
+    if let Some(kind) = spec.get("paramKind").filter(|kind| kind.is_object()) {
+        param_kind(kind, &at.child("paramKind"), errors);
+    }
+    match spec
+        .get("matchConstraints")
+        .filter(|given| given.is_object())
+    {
+        None => errors.push(FieldError::required(&at.child("matchConstraints"), "")),
+        Some(given) => {
+            let at = at.child("matchConstraints");
+            resources(given, &at, errors);
+            if list(given, "resourceRules").is_empty() {
+                errors.push(FieldError::required(&at.child("resourceRules"), ""));
             }
         }
-        return errors;
     }
-    expressions(spec, &at, &mut errors);
+    named(
+        list(spec, "matchConditions"),
+        &at.child("matchConditions"),
+        errors,
+    );
+    variables(spec, &at.child("variables"), errors);
+}
+
+/// What is wrong with a `MutatingAdmissionPolicy`, expressions included.
+#[must_use]
+pub fn mutating_policy(object: &Json) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let at = FieldPath::new("spec");
+    let Some(spec) = object.get("spec").filter(|spec| spec.is_object()) else {
+        errors.push(FieldError::required(&at, ""));
+        return errors;
+    };
+    frame(spec, &at, &mut errors);
+    if let Some(given) = spec.get("matchConstraints") {
+        mutable_operations(given, &at.child("matchConstraints"), &mut errors);
+    }
+    let given = list(spec, "mutations");
+    if given.is_empty() {
+        let detail = "mutations must contain at least one item";
+        errors.push(FieldError::required(&at.child("mutations"), detail));
+    }
+    for (index, given) in given.iter().enumerate() {
+        mutation(given, &at.child("mutations").index(index), &mut errors);
+    }
+    required(spec, "reinvocationPolicy", &at, &mut errors);
+    let known = ["IfNeeded", "Never"];
+    one_of(spec, "reinvocationPolicy", &known, &at, &mut errors);
+    let entries = ["matchConditions", "variables", "mutations"];
+    if !too_many(spec, &entries, &at, &mut errors) {
+        mutating(spec, &at, &mut errors);
+    }
     errors
+}
+
+/// A deletion has no object that could be changed.
+fn mutable_operations(given: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
+    let known = ["*", "CONNECT", "CREATE", "UPDATE"];
+    let at = at.child("resourceRules").child("operations");
+    for rule in list(given, "resourceRules") {
+        for given in list(rule, "operations").iter().filter_map(Json::as_str) {
+            if !known.contains(&given) {
+                errors.push(FieldError::not_supported(&at, given, &known));
+            }
+        }
+    }
+}
+
+fn mutation(given: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
+    let both = ["JSONPatch", "ApplyConfiguration"];
+    let (own, other) = match text(given, "patchType") {
+        "" => {
+            errors.push(FieldError::required(&at.child("patchType"), ""));
+            return;
+        }
+        "JSONPatch" => ("jsonPatch", "applyConfiguration"),
+        "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
+        unknown => {
+            let at = at.child("patchType");
+            let known = ["ApplyConfiguration", "JSONPatch"];
+            errors.push(FieldError::not_supported(&at, unknown, &known));
+            return;
+        }
+    };
+    let ty = both[usize::from(own != "jsonPatch")];
+    match given.get(own).filter(|given| given.is_object()) {
+        None => {
+            let detail = format!("must be specified when patchType is {ty}");
+            errors.push(FieldError::required(&at.child(own), detail));
+        }
+        Some(given) => required(given, "expression", &at.child(own), errors),
+    }
+    if given.get(other).is_some_and(Json::is_object) {
+        let detail = format!("must not be specified when patchType is {ty}");
+        let shown = format!("{{{other}}}");
+        errors.push(FieldError::invalid(&at.child(other), shown, detail));
+    }
 }
 
 fn one_of(value: &Json, key: &str, known: &[&str], at: &FieldPath, errors: &mut Vec<FieldError>) {
@@ -252,6 +339,33 @@ fn annotations(spec: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// What is wrong with a `MutatingAdmissionPolicyBinding`.
+#[must_use]
+pub fn mutating_binding(object: &Json) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let at = FieldPath::new("spec");
+    let Some(spec) = object.get("spec").filter(|spec| spec.is_object()) else {
+        errors.push(FieldError::required(&at, ""));
+        return errors;
+    };
+    reference(spec, &at, &mut errors);
+    if let Some(given) = spec.get("matchResources") {
+        mutable_operations(given, &at.child("matchResources"), &mut errors);
+    }
+    errors
+}
+
+/// What bindings of both kinds have.
+fn reference(spec: &Json, at: &FieldPath, errors: &mut Vec<FieldError>) {
+    required(spec, "policyName", at, errors);
+    if let Some(given) = spec.get("paramRef").filter(|given| given.is_object()) {
+        param_ref(given, &at.child("paramRef"), errors);
+    }
+    if let Some(given) = spec.get("matchResources").filter(|given| given.is_object()) {
+        resources(given, &at.child("matchResources"), errors);
+    }
+}
+
 /// What is wrong with a `ValidatingAdmissionPolicyBinding`.
 #[must_use]
 pub fn binding(object: &Json) -> Vec<FieldError> {
@@ -261,13 +375,7 @@ pub fn binding(object: &Json) -> Vec<FieldError> {
         errors.push(FieldError::required(&at, ""));
         return errors;
     };
-    required(spec, "policyName", &at, &mut errors);
-    if let Some(given) = spec.get("paramRef").filter(|given| given.is_object()) {
-        param_ref(given, &at.child("paramRef"), &mut errors);
-    }
-    if let Some(given) = spec.get("matchResources").filter(|given| given.is_object()) {
-        resources(given, &at.child("matchResources"), &mut errors);
-    }
+    reference(spec, &at, &mut errors);
     actions(
         list(spec, "validationActions"),
         &at.child("validationActions"),

@@ -67,6 +67,7 @@ fn the_deepest_accepted_source_keeps_to_its_stacks() {
         on_stack(1 << 20, move || {
             let env = Env {
                 variables: vec![("self".to_owned(), Type::Dyn)],
+                ..Env::default()
             };
             let _ = check(&env, &source, &ast);
             let roots = [("self", from_json(&json!([1]), &Type::Dyn))];

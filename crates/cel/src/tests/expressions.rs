@@ -16,6 +16,7 @@ pub(super) fn eval(source: &str, this: Json) -> Result<Value, Fault> {
     let ast = parse(source).unwrap_or_else(|why| panic!("{source}: {why}"));
     let env = Env {
         variables: vec![("self".to_owned(), Type::Dyn)],
+        ..Env::default()
     };
     check(&env, source, &ast).unwrap_or_else(|why| panic!("{source}: {why}"));
     let roots = [("self", from_json(&this, &Type::Dyn))];
@@ -28,6 +29,7 @@ fn holds(source: &str, this: Json) {
 
 #[test]
 fn operators_and_macros() {
+    holds("string(1 == 1) + string(false) == 'truefalse'", json!({}));
     for source in [
         "1 + 2 * 3 == 7 && 7 % 4 == 3 && -(3) == 0 - 3",
         "'a' + 'b' == 'ab' && [1] + [2] == [1, 2]",
@@ -117,6 +119,7 @@ fn what_does_not_check() {
             ("n".to_owned(), Type::Int),
             ("s".to_owned(), Type::String(9)),
         ],
+        ..Env::default()
     };
     for (source, wanted) in [
         (
@@ -175,6 +178,7 @@ fn complaints_point_at_the_place() {
     let ast = parse("1 == 1 &&\n  self.nope == 1").unwrap();
     let env = Env {
         variables: vec![("self".to_owned(), Type::Object(Default::default()))],
+        ..Env::default()
     };
     let why = check(&env, "1 == 1 &&\n  self.nope == 1", &ast).unwrap_err();
     assert_eq!(
@@ -352,7 +356,7 @@ proptest! {
         // Whatever evaluation meets, `dyn` lets everything pass the checker.
         for source in [source.clone(), source.replace("x", "dyn(self)")] {
             let Ok(ast) = parse(&source) else { continue };
-            let env = Env { variables: vec![("self".to_owned(), Type::Dyn)] };
+            let env = Env { variables: vec![("self".to_owned(), Type::Dyn)], ..Env::default() };
             let _ = check(&env, &source, &ast);
             let roots = [("self", from_json(&this, &Type::Dyn))];
             let _ = Machine::new(&roots, &[]).run(&ast, &mut Budget::new(20_000));

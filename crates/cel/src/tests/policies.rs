@@ -2,6 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
+use super::nobody;
 use crate::budget::Budget;
 use crate::policy::matching::Request;
 use crate::policy::{Action, Binding, Inputs, Policy, Verdict, validate};
@@ -25,6 +26,7 @@ fn evaluate(spec: Json, object: Json, params: Option<Json>) -> Verdict {
             request: &request,
             params: params.as_ref(),
             namespace_object: Some(&namespace),
+            authorizer: &nobody(),
         },
         &mut Budget::of_object(),
     )
@@ -117,7 +119,11 @@ fn invalid_policies() {
         "params.x == 1",
         "request.nope == 1",
         "variables.x == 1",
-        "authorizer.path('/') != null",
+        "authorizer.path('/')",
+        "authorizer.requestResource.allowed()",
+        "authorizer.serviceAccount('a', 'b').requestResource.check('get').allowed()",
+        "Object{} == object",
+        "jsonpatch.escapeKey('a') == 'a'",
     ] {
         assert_eq!(
             fields(json!({"validations": [{"expression": source}]})),
@@ -221,4 +227,64 @@ fn matching() {
     assert_eq!(binding.actions, [Action::Deny, Action::Audit]);
     assert!(binding.resources.unwrap().admits(&request));
     assert!(!binding.param_ref.unwrap().allow_not_found);
+}
+
+#[test]
+fn type_checking_finds_what_no_kind_has() {
+    let kind = |group: &str, version: &str, kind: &str| crate::policy::Matched {
+        schema: schema::builtin::schema(&apimachinery::gvk::GroupVersionKind::new(
+            group, version, kind,
+        ))
+        .unwrap(),
+        group: group.to_owned(),
+        version: version.to_owned(),
+        kind: kind.to_owned(),
+    };
+    let kinds = [
+        kind("", "v1", "ConfigMap"),
+        kind("apps", "v1", "Deployment"),
+        // A schema that is a part of itself.
+        kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition"),
+    ];
+    let check = |kinds, spec: Json| {
+        let found = crate::policy::type_check(&json!({"spec": spec}), kinds, None);
+        let found = found.into_iter().map(|w| (w.field, w.warning));
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        check(
+            &kinds[1..2],
+            json!({"validations": [
+                {"expression": "object.spec.replicas > 1 && has(object.metadata.labels.a) && oldObject == null"},
+                {"expression": "object.replicas > 1", "messageExpression": "string(object.spec.paused) + object.spec.nope"},
+                {"expression": "variables.n == 'x'"}],
+                "variables": [{"name": "n", "expression": "object.spec.replicas"}]})
+        ),
+        [
+            (
+                "spec.validations[1].expression".to_owned(),
+                "apps/v1, Kind=Deployment: ERROR: <input>:1:7: undefined field 'replicas'\n | object.replicas > 1\n | ......^\n".to_owned()
+            ),
+            (
+                "spec.validations[1].messageExpression".to_owned(),
+                "apps/v1, Kind=Deployment: ERROR: <input>:1:42: undefined field 'nope'\n | string(object.spec.paused) + object.spec.nope\n | .........................................^\n".to_owned()
+            ),
+            (
+                "spec.validations[2].expression".to_owned(),
+                "apps/v1, Kind=Deployment: ERROR: <input>:1:13: found no matching overload for '_==_' applied to '(int, string)'\n | variables.n == 'x'\n | ............^\n".to_owned()
+            ),
+        ]
+    );
+    let both = check(
+        &kinds,
+        json!({"validations": [{"expression": "object.data['k'] == 'v'"}]}),
+    );
+    assert_eq!(both.len(), 1);
+    assert!(
+        both[0]
+            .1
+            .contains("\n\napiextensions.k8s.io/v1, Kind=CustomResourceDefinition: ERROR: "),
+        "{}",
+        both[0].1
+    );
 }
