@@ -85,6 +85,10 @@ pub trait Strategy: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Sets the defaults that follow from the object alone. Runs on what admission changed, after
+    /// [`Self::prepare_create`] or [`Self::prepare_update`] had set them on what the client sent.
+    fn complete(&self, _cx: &Context<'_>, _object: &mut Value) {}
+
     /// Judges the completed object. Runs after the schema's own validation.
     async fn validate(
         &self,

@@ -14,6 +14,8 @@ use crate::registry::Call;
 /// The account of Pods that name none.
 const DEFAULT: &str = "default";
 const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// Begin of the names of token volumes.
+const VOLUME: &str = "kube-api-access-";
 /// Letters of generated names, without those that make words.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
@@ -45,7 +47,7 @@ pub(super) async fn admit(call: &Call<'_>, pod: &mut Value) -> Result<(), ApiErr
     let suffix: String = (0..5)
         .map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())]))
         .collect();
-    apply(pod, &account, &generate_name("kube-api-access-", &suffix));
+    apply(pod, &account, &generate_name(VOLUME, &suffix));
     Ok(())
 }
 
@@ -85,6 +87,16 @@ fn apply(pod: &mut Value, account: &Value, volume: &str) {
     if !automount {
         return;
     }
+    // There is one already when admission runs again.
+    let existing = spec
+        .get("volumes")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|volume| volume.get("name")?.as_str())
+        .find(|name| name.starts_with(VOLUME))
+        .map(str::to_owned);
+    let volume = existing.as_deref().unwrap_or(volume);
     let mut mounted = false;
     for list in ["initContainers", "containers"] {
         for container in spec
@@ -98,6 +110,7 @@ fn apply(pod: &mut Value, account: &Value, volume: &str) {
         }
     }
     if mounted
+        && existing.is_none()
         && let Some(volumes) = spec
             .entry("volumes")
             .or_insert_with(|| json!([]))

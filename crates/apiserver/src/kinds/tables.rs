@@ -30,6 +30,8 @@ serviceaccounts serviceaccount ServiceAccount N - sa - token:TokenRequest:c:auth
 services service Service N sc svc all proxy:ServiceProxyOptions:cdgpu
 " },
     Table { group: "admissionregistration.k8s.io", version: "v1", lines: "
+mutatingadmissionpolicies mutatingadmissionpolicy MutatingAdmissionPolicy C g - api-extensions -
+mutatingadmissionpolicybindings mutatingadmissionpolicybinding MutatingAdmissionPolicyBinding C g - api-extensions -
 mutatingwebhookconfigurations mutatingwebhookconfiguration MutatingWebhookConfiguration C g - api-extensions -
 validatingadmissionpolicies validatingadmissionpolicy ValidatingAdmissionPolicy C sg - api-extensions -
 validatingadmissionpolicybindings validatingadmissionpolicybinding ValidatingAdmissionPolicyBinding C g - - -

@@ -8,7 +8,6 @@ use store::{Committed, Op, Precondition, Space, StoreError, Write};
 
 use super::{Call, FieldValidation, checks, codec, store_error, typed, versions};
 use crate::conversion::with_versions;
-use crate::kinds::Kind;
 use crate::limits;
 use crate::strategy::Operation;
 
@@ -114,27 +113,24 @@ pub(super) fn fill(call: &Call<'_>, object: &mut Value) {
     }
 }
 
-/// Prunes and defaults an object that admission changed.
-pub(crate) fn complete_again(kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
-    let Some(schema) = kind.schema() else {
-        return Ok(());
-    };
-    let typed = if kind.is_crd() {
-        None
-    } else {
-        schema::builtin::definition_of(&kind.gvk()).map(|d| d.reference())
-    };
-    if let Some(root) = &typed {
+/// Prunes and defaults an object that admission changed. `typed` is the definition of a built-in kind. Gives the
+/// fields that were pruned.
+pub(crate) fn conform_to(
+    schema: &schema::Schema,
+    typed: Option<&schema::SchemaRef>,
+    object: &mut Value,
+) -> Result<Vec<String>, ApiError> {
+    if let Some(root) = typed {
         typed::normalize(root, object).map_err(ApiError::bad_request)?;
     }
-    schema::prune(&schema, object);
-    schema::default(&schema, object).map_err(|_| {
+    let unknown = schema::prune(schema, object);
+    schema::default(schema, object).map_err(|_| {
         ApiError::bad_request("the defaults of this kind make the object too large")
     })?;
-    if let Some(root) = &typed {
+    if let Some(root) = typed {
         typed::complete(root, object);
     }
-    Ok(())
+    Ok(unknown)
 }
 
 fn unknown_fields(

@@ -115,6 +115,14 @@ impl Strategy for Job {
         Ok(())
     }
 
+    fn complete(&self, cx: &Context<'_>, object: &mut Value) {
+        if cx.subresource.is_empty()
+            && let Some(spec) = child(object, "spec")
+        {
+            complete(spec);
+        }
+    }
+
     async fn validate(
         &self,
         cx: &Context<'_>,
@@ -135,23 +143,27 @@ impl Strategy for Job {
     }
 }
 
+fn complete_cron_job(object: &mut Value) {
+    if let Some(spec) = child(object, "spec") {
+        default_text(spec, "concurrencyPolicy", "Allow");
+        default(spec, "suspend", false);
+        default(spec, "successfulJobsHistoryLimit", 3);
+        default(spec, "failedJobsHistoryLimit", 1);
+        if let Some(template) = spec.get_mut("jobTemplate").and_then(Value::as_object_mut) {
+            template.entry("metadata").or_insert_with(|| json!({}));
+            if let Some(job) = template.get_mut("spec").and_then(Value::as_object_mut)
+                && let Some(pod) = job.get_mut("template")
+            {
+                pod_defaults::complete_template(pod);
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl Strategy for CronJob {
     async fn prepare_create(&self, _cx: &Context<'_>, object: &mut Value) -> Result<(), ApiError> {
-        if let Some(spec) = child(object, "spec") {
-            default_text(spec, "concurrencyPolicy", "Allow");
-            default(spec, "suspend", false);
-            default(spec, "successfulJobsHistoryLimit", 3);
-            default(spec, "failedJobsHistoryLimit", 1);
-            if let Some(template) = spec.get_mut("jobTemplate").and_then(Value::as_object_mut) {
-                template.entry("metadata").or_insert_with(|| json!({}));
-                if let Some(job) = template.get_mut("spec").and_then(Value::as_object_mut)
-                    && let Some(pod) = job.get_mut("template")
-                {
-                    pod_defaults::complete_template(pod);
-                }
-            }
-        }
+        complete_cron_job(object);
         Ok(())
     }
 
@@ -165,6 +177,12 @@ impl Strategy for CronJob {
             self.prepare_create(cx, object).await?;
         }
         Ok(())
+    }
+
+    fn complete(&self, cx: &Context<'_>, object: &mut Value) {
+        if cx.subresource.is_empty() {
+            complete_cron_job(object);
+        }
     }
 
     async fn validate(

@@ -138,12 +138,22 @@ pub(crate) fn builtin(service_cidr: &str) -> Result<Strategies, String> {
         (
             admission,
             "validatingadmissionpolicies",
-            Arc::new(policies::Policy),
+            Arc::new(policies::Policy { mutating: false }),
         ),
         (
             admission,
             "validatingadmissionpolicybindings",
-            Arc::new(policies::Binding),
+            Arc::new(policies::Binding { mutating: false }),
+        ),
+        (
+            admission,
+            "mutatingadmissionpolicies",
+            Arc::new(policies::Policy { mutating: true }),
+        ),
+        (
+            admission,
+            "mutatingadmissionpolicybindings",
+            Arc::new(policies::Binding { mutating: true }),
         ),
         (
             admission,

@@ -55,6 +55,12 @@ impl Strategy for Pod {
         Ok(())
     }
 
+    fn complete(&self, cx: &Context<'_>, object: &mut Value) {
+        if cx.subresource.is_empty() {
+            pod_defaults::complete(object);
+        }
+    }
+
     async fn validate(
         &self,
         cx: &Context<'_>,

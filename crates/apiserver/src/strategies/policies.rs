@@ -9,11 +9,15 @@ use serde_json::{Value, json};
 use crate::stack;
 use crate::strategy::{Context, Strategy};
 
-/// `validatingadmissionpolicies`.
-pub(super) struct Policy;
+/// `validatingadmissionpolicies` and `mutatingadmissionpolicies`.
+pub(super) struct Policy {
+    pub mutating: bool,
+}
 
-/// `validatingadmissionpolicybindings`.
-pub(super) struct Binding;
+/// `validatingadmissionpolicybindings` and `mutatingadmissionpolicybindings`.
+pub(super) struct Binding {
+    pub mutating: bool,
+}
 
 fn fill(object: &mut Value, key: &str, value: Value) {
     if let Some(map) = object.as_object_mut()
@@ -81,12 +85,17 @@ impl Strategy for Policy {
         {
             return Ok(Vec::new());
         }
-        Ok(
-            stack::compiling(|| validate::policy(object)).unwrap_or_else(|| {
-                let at = FieldPath::new("spec");
-                vec![FieldError::internal(&at, stack::NO_STACK)]
-            }),
-        )
+        Ok(stack::compiling(|| {
+            if self.mutating {
+                validate::mutating_policy(object)
+            } else {
+                validate::policy(object)
+            }
+        })
+        .unwrap_or_else(|| {
+            let at = FieldPath::new("spec");
+            vec![FieldError::internal(&at, stack::NO_STACK)]
+        }))
     }
 }
 
@@ -113,6 +122,10 @@ impl Strategy for Binding {
         object: &Value,
         _old: Option<&Value>,
     ) -> Result<Vec<FieldError>, ApiError> {
-        Ok(validate::binding(object))
+        Ok(if self.mutating {
+            validate::mutating_binding(object)
+        } else {
+            validate::binding(object)
+        })
     }
 }

@@ -127,6 +127,12 @@ impl Strategy for Workload {
         Ok(())
     }
 
+    fn complete(&self, cx: &Context<'_>, object: &mut Value) {
+        if cx.subresource.is_empty() {
+            complete(cx.kind.plural(), object);
+        }
+    }
+
     async fn validate(
         &self,
         cx: &Context<'_>,

@@ -171,12 +171,16 @@ fn specification(kind: &Kind) -> &'static [&'static str] {
             "admissionregistration.k8s.io",
             "mutatingwebhookconfigurations" | "validatingwebhookconfigurations",
         ) => &["Webhooks", "Age"],
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicies") => {
+            &["Mutations", "ParamKind", "Age"]
+        }
         ("admissionregistration.k8s.io", "validatingadmissionpolicies") => {
             &["Validations", "ParamKind", "Age"]
         }
-        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings") => {
-            &["PolicyName", "ParamRef", "Age"]
-        }
+        (
+            "admissionregistration.k8s.io",
+            "mutatingadmissionpolicybindings" | "validatingadmissionpolicybindings",
+        ) => &["PolicyName", "ParamRef", "Age"],
         ("policy", "poddisruptionbudgets") => &[
             "Min Available",
             "Max Unavailable",

@@ -97,18 +97,24 @@ pub(super) fn cells(kind: &Kind, object: &Value, age: Value, now: Timestamp) -> 
             "admissionregistration.k8s.io",
             "mutatingwebhookconfigurations" | "validatingwebhookconfigurations",
         ) => vec![Value::from(count(object, "/webhooks")), age],
-        ("admissionregistration.k8s.io", "validatingadmissionpolicies") => {
+        (
+            "admissionregistration.k8s.io",
+            "mutatingadmissionpolicies" | "validatingadmissionpolicies",
+        ) => {
             let kind = match text(object, "/spec/paramKind/kind") {
                 "" => "<unset>".to_owned(),
                 kind => format!("{}/{kind}", text(object, "/spec/paramKind/apiVersion")),
             };
             vec![
-                Value::from(count(object, "/spec/validations")),
+                Value::from(count(object, "/spec/validations") + count(object, "/spec/mutations")),
                 Value::from(kind),
                 age,
             ]
         }
-        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings") => {
+        (
+            "admissionregistration.k8s.io",
+            "mutatingadmissionpolicybindings" | "validatingadmissionpolicybindings",
+        ) => {
             let reference = object.pointer("/spec/paramRef").filter(|r| r.is_object());
             let shown = reference.map_or("<unset>".to_owned(), |reference| {
                 match (text(reference, "/namespace"), text(reference, "/name")) {

@@ -24,6 +24,7 @@ mod https;
 mod kubectl;
 mod large_crds;
 mod lists;
+mod mutating_policies;
 mod oidc;
 mod patches;
 mod requests;

@@ -49,12 +49,25 @@ impl Server {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
+        let tester = User::new("tester", &["system:masters"]);
+        self.send_as(tester, method, path, headers, body).await
+    }
+
+    /// The same as somebody else.
+    pub async fn send_as(
+        &self,
+        user: User,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).unwrap();
-        let mut service = self.api.as_user(User::new("tester", &["system:masters"]));
+        let mut service = self.api.as_user(user);
         let response = service.call(request).await.unwrap();
         let (parts, body) = response.into_parts();
         Answer {

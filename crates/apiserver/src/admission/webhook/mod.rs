@@ -5,7 +5,7 @@
 //! write ─► matching ─► review (AdmissionReview v1) ─► client (HTTPS) ─► JSONPatch, denial, warnings
 //! ```
 //! Mutating webhooks run one after another in order of their configurations' names, validating ones together.
-//! One with `reinvocationPolicy: IfNeeded` runs again when a later one changed the object.
+//! One with `reinvocationPolicy: IfNeeded` runs again when somebody changed the object after it ran.
 
 mod client;
 mod config;
@@ -25,11 +25,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::config::Webhook;
 use self::matching::Target;
+use super::{Form, Reinvocation};
 use crate::audit;
 use crate::follow::{self, CaughtUp, Objects, View};
 use crate::metrics::{Outcome, WebhookCalls};
 use crate::registry::codec::{self, LoadError};
-use crate::registry::{Call, Registry, complete_again};
+use crate::registry::{Call, Registry};
 use crate::strategy::Operation;
 
 use client::Client;
@@ -195,7 +196,9 @@ async fn conditions(
     let request = review::describe(call, version, operation, object, old);
     let shown = |value| review::shown(call, version, value);
     let (object, old) = (shown(object), shown(old));
+    let authorizer = crate::policies::authorizer(call);
     let inputs = Inputs {
+        authorizer: &authorizer,
         object: object.as_ref(),
         old_object: old.as_ref(),
         request: &request,
@@ -293,92 +296,66 @@ async fn ask(
     }
 }
 
-/// Lets mutating webhooks change the object. True when one did.
+/// One pass of the mutating webhooks over the object. True when one changed it.
 pub(super) async fn mutate(
     call: &Call<'_>,
+    operation: Operation,
     object: &mut Value,
     old: Option<&Value>,
+    state: &mut Reinvocation<usize>,
 ) -> Result<bool, ApiError> {
     let lists = call.registry.webhooks.lists.load_full();
-    if lists.mutating.is_empty() {
-        return Ok(false);
-    }
-    let operation = if old.is_some() {
-        Operation::Update
-    } else {
-        Operation::Create
-    };
-    let mut last_change = None;
-    let mut asked: Vec<usize> = Vec::new();
-    for again in [false, true] {
-        // A second round only for those that ran before the last change and want to know of it.
-        let first_round = std::mem::take(&mut asked);
-        let bound = last_change;
-        for (index, webhook) in lists.mutating.iter().enumerate() {
-            if again && !(webhook.reinvoke && first_round.contains(&index) && bound > Some(index)) {
-                continue;
+    let mut any = false;
+    for (index, webhook) in lists.mutating.iter().enumerate() {
+        if !state.runs(&index) {
+            continue;
+        }
+        let one = std::slice::from_ref(webhook);
+        let Some(hit) = hits(call, one, operation, Some(object), old).await?.pop() else {
+            continue;
+        };
+        let answer = ask(call, &hit, "admit", operation, Some(object), old).await?;
+        let patch = answer.and_then(|answer| answer.patch);
+        match patch.map(|patch| patched(call, operation, object, &patch)) {
+            Some(Ok(changed)) if changed != *object => {
+                *object = changed;
+                any = true;
+                state.changed();
             }
-            let one = std::slice::from_ref(webhook);
-            let Some(hit) = hits(call, one, operation, Some(object), old).await?.pop() else {
-                continue;
-            };
-            asked.push(index);
-            let Some(answer) = ask(call, &hit, "admit", operation, Some(object), old).await? else {
-                continue;
-            };
-            let Some(patch) = answer.patch else {
-                continue;
-            };
-            match patched(call, object, &patch) {
-                Ok(changed) if changed == *object => {}
-                Ok(changed) => {
-                    *object = changed;
-                    last_change = Some(index);
-                }
-                Err(e) if webhook.ignore_failure => {
-                    tracing::warn!(
-                        webhook = webhook.name,
-                        error = e,
-                        "a webhook's patch does not apply and is ignored"
-                    );
-                }
-                Err(e) => {
-                    return Err(ApiError::internal(format!(
-                        "failed calling webhook {:?}: {e}",
-                        webhook.name
-                    )));
-                }
+            None | Some(Ok(_)) => {}
+            Some(Err(e)) if webhook.ignore_failure => {
+                tracing::warn!(
+                    webhook = webhook.name,
+                    error = e,
+                    "a webhook's patch does not apply and is ignored"
+                );
+            }
+            Some(Err(e)) => {
+                return Err(ApiError::internal(format!(
+                    "failed calling webhook {:?}: {e}",
+                    webhook.name
+                )));
             }
         }
-        if last_change.is_none() {
-            return Ok(false);
+        if webhook.reinvoke {
+            state.wants_to_know(index);
         }
     }
-    Ok(true)
+    Ok(any)
 }
 
 /// The object after a webhook's patch, pruned and defaulted anew.
-fn patched(call: &Call<'_>, object: &Value, patch: &Value) -> Result<Value, String> {
+fn patched(
+    call: &Call<'_>,
+    operation: Operation,
+    object: &Value,
+    patch: &Value,
+) -> Result<Value, String> {
     let mut changed = object.clone();
     apimachinery::patch::json_patch(&mut changed, patch).map_err(|e| e.to_string())?;
-    if !changed.get("metadata").is_some_and(Value::is_object) {
-        return Err("the patch leaves an object without metadata".to_owned());
-    }
-    // The version may be another's, and what names the object is not the webhook's to change.
-    changed["apiVersion"] = Value::String(call.kind.api_version());
-    changed["kind"] = Value::String(call.kind.kind.clone());
-    for key in ["name", "namespace", "uid", "resourceVersion"] {
-        match object["metadata"].get(key) {
-            Some(value) => changed["metadata"][key] = value.clone(),
-            None => {
-                if let Some(meta) = apimachinery::meta::metadata_mut(&mut changed) {
-                    meta.remove(key);
-                }
-            }
-        }
-    }
-    complete_again(call.kind, &mut changed).map_err(|e| e.to_string())?;
-    Ok(changed)
+    Form::of(call)
+        .settle(call, operation, object, changed)
+        .map(|(object, _)| object)
 }
 
 /// Asks validating webhooks, all at once; the first denial in their order counts.
@@ -403,31 +380,6 @@ pub(super) async fn validate(
         .map(|hit| ask(call, hit, "validating", operation, object, old));
     for answer in futures_util::future::join_all(answers).await {
         answer?;
-    }
-    Ok(())
-}
-
-/// Asks all webhooks, mutating ones first, about the body of a subresource.
-pub(super) async fn judge_body(
-    call: &Call<'_>,
-    operation: Operation,
-    object: &Value,
-    old: Option<&Value>,
-) -> Result<(), ApiError> {
-    let lists = call.registry.webhooks.lists.load_full();
-    for (ty, webhooks) in [
-        ("admit", &lists.mutating),
-        ("validating", &lists.validating),
-    ] {
-        for hit in hits(call, webhooks, operation, Some(object), old).await? {
-            let answer = ask(call, &hit, ty, operation, Some(object), old).await?;
-            if answer.is_some_and(|a| a.patch.is_some()) && !hit.webhook.ignore_failure {
-                return Err(ApiError::internal(format!(
-                    "failed calling webhook {:?}: this server does not patch bodies of subresource {:?}",
-                    hit.webhook.name, call.subresource
-                )));
-            }
-        }
     }
     Ok(())
 }
