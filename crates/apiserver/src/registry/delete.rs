@@ -28,6 +28,18 @@ use crate::strategy::Operation;
 /// Deletes the object of the call. Gives what the client is shown: the object while it stays, else a `Status`
 /// (or, for some kinds, the object as it was).
 pub(crate) async fn delete(call: &Call<'_>, options: &DeleteOptions) -> Result<Value, ApiError> {
+    remove(call, options, true).await
+}
+
+/// As [`delete`], when policies and webhooks were asked in another form.
+pub(crate) async fn delete_admitted(
+    call: &Call<'_>,
+    options: &DeleteOptions,
+) -> Result<Value, ApiError> {
+    remove(call, options, false).await
+}
+
+async fn remove(call: &Call<'_>, options: &DeleteOptions, asks: bool) -> Result<Value, ApiError> {
     let resource = call.kind.group_resource();
     let key = call.kind.key(call.namespace, call.name);
     for _ in 0..limits::UPDATE_ATTEMPTS {
@@ -42,8 +54,10 @@ pub(crate) async fn delete(call: &Call<'_>, options: &DeleteOptions) -> Result<V
         for strategy in call.registry.strategies(call.kind) {
             strategy.validate_delete(&cx, &object).await?;
         }
-        crate::policies::admit(call, Operation::Delete, None, Some(&object)).await?;
-        crate::admission::validate_delete(call, &object).await?;
+        if asks {
+            crate::policies::admit(call, Operation::Delete, None, Some(&object)).await?;
+            crate::admission::validate_delete(call, &object).await?;
+        }
         match attempt(call, options, object, &entry).await {
             Ok(answer) => return Ok(answer),
             Err(CommitError::Failed(e)) => return Err(e),

@@ -9,6 +9,7 @@ use super::patch::{self, PatchType};
 use super::{Call, read, update_with};
 use crate::decode::Decoded;
 use crate::kinds::Scale;
+use crate::limits;
 use crate::strategy::Operation;
 
 fn paths(call: &Call<'_>) -> (Vec<String>, Vec<String>, Option<Vec<String>>) {
@@ -161,27 +162,40 @@ async fn apply(
     call: &Call<'_>,
     change: &(dyn Fn(Value) -> Result<Value, ApiError> + Sync),
 ) -> Result<Value, ApiError> {
-    let (spec, _, _) = paths(call);
-    let present = read::get(call.registry, call.kind, call.namespace, call.name).await?;
-    let before = to_scale(call, &present)?;
-    let after = change(before.clone())?;
-    crate::admission::subresource(call, Operation::Update, &after, Some(&before)).await?;
-    let object = update_with(call, |object| {
-        let scale = change(to_scale(call, object)?)?;
-        if let Some(version) = meta::resource_version(&scale)
-            && Some(version) != meta::resource_version(object)
+    for _ in 0..limits::UPDATE_ATTEMPTS {
+        let present = read::get(call.registry, call.kind, call.namespace, call.name).await?;
+        let before = to_scale(call, &present)?;
+        let mut after = change(before.clone())?;
+        let version = meta::resource_version(&present);
+        if let Some(demanded) = meta::resource_version(&after)
+            && Some(demanded) != version
         {
             return Err(ApiError::modified(&call.kind.group_resource(), call.name));
         }
-        let replicas = scale
-            .pointer("/spec/replicas")
-            .and_then(Value::as_i64)
-            .unwrap_or(0);
+        crate::admission::subresource(call, Operation::Update, &mut after, Some(&before)).await?;
+        match store(call, version, &after).await {
+            // Somebody was quicker: what was admitted was made of another state.
+            Err(e) if e.is_conflict() => {}
+            Err(e) => return Err(e),
+            Ok(object) => return to_scale(call, &object),
+        }
+    }
+    Err(ApiError::modified(&call.kind.group_resource(), call.name))
+}
+
+/// Sets the number of a Scale in the object, while that is at `version`.
+async fn store(call: &Call<'_>, version: Option<&str>, scale: &Value) -> Result<Value, ApiError> {
+    let (spec, _, _) = paths(call);
+    update_with(call, |object| {
+        if meta::resource_version(object) != version {
+            return Err(ApiError::modified(&call.kind.group_resource(), call.name));
+        }
+        let replicas = scale.pointer("/spec/replicas");
+        let replicas = replicas.and_then(Value::as_i64).unwrap_or(0);
         set(object, &spec, checked(call, replicas)?);
         Ok(())
     })
-    .await?;
-    to_scale(call, &object)
+    .await
 }
 
 fn set(object: &mut Value, path: &[String], value: Value) {

@@ -325,8 +325,8 @@ async fn posted(
     let call = Call::new(&inner.registry, kind, place, name, &routed.user, options);
     let decoded = read(routed, body).await?;
     let answer = match name {
-        "binding" => strategies::bind(&call, &decoded.value).await?,
-        "eviction" => strategies::evict(&call, &decoded.value).await?,
+        "binding" => strategies::bind(&call, decoded.value).await?,
+        "eviction" => strategies::evict(&call, decoded.value).await?,
         _ => token::request(inner, &call, decoded.value).await?,
     };
     Ok(respond::value(StatusCode::CREATED, &answer, routed.accept))

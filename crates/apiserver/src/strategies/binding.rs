@@ -12,7 +12,16 @@ use crate::registry::{Call, update_with};
 use crate::strategy::Operation;
 
 /// Sets the node of a Pod, once.
-pub(crate) async fn bind(call: &Call<'_>, binding: &Value) -> Result<Value, ApiError> {
+pub(crate) async fn bind(call: &Call<'_>, mut binding: Value) -> Result<Value, ApiError> {
+    let given = meta::name(&binding);
+    if let Some(given) = given.filter(|given| *given != call.name) {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({})",
+            call.name
+        )));
+    }
+    crate::admission::subresource(call, Operation::Create, &mut binding, None).await?;
+    let binding = &binding;
     let node = text(binding, "/target/name").to_owned();
     let target = FieldPath::new("target");
     let mut errors = Vec::new();
@@ -33,15 +42,6 @@ pub(crate) async fn bind(call: &Call<'_>, binding: &Value) -> Result<Value, ApiE
             errors,
         ));
     }
-    if let Some(given) = meta::name(binding)
-        && given != call.name
-    {
-        return Err(ApiError::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({})",
-            call.name
-        )));
-    }
-    crate::admission::subresource(call, Operation::Create, binding, None).await?;
     let uid = meta::uid(binding).map(str::to_owned);
     update_with(call, |pod| {
         let resource = call.kind.group_resource();

@@ -7,20 +7,20 @@ use apimachinery::time::format_time;
 use serde_json::{Map, Value, json};
 
 use super::fields::{child, list, text};
-use crate::registry::{Call, DeleteOptions, WriteOptions, delete, update_with};
+use crate::registry::{Call, DeleteOptions, WriteOptions, delete_admitted, update_with};
 use crate::request::Query;
 use crate::strategy::Operation;
 
 /// Evicts a Pod, or says 429 with the cause `DisruptionBudget`.
-pub(crate) async fn evict(call: &Call<'_>, eviction: &Value) -> Result<Value, ApiError> {
-    if let Some(given) = meta::name(eviction)
+pub(crate) async fn evict(call: &Call<'_>, mut eviction: Value) -> Result<Value, ApiError> {
+    if let Some(given) = meta::name(&eviction)
         && given != call.name
     {
         return Err(ApiError::bad_request(
             "name in URL does not match name in Eviction object: BadRequest",
         ));
     }
-    crate::admission::subresource(call, Operation::Create, eviction, None).await?;
+    crate::admission::subresource(call, Operation::Create, &mut eviction, None).await?;
     let mut options = DeleteOptions::parse(
         &Query::default(),
         eviction.get("deleteOptions").filter(|o| o.is_object()),
@@ -42,7 +42,8 @@ pub(crate) async fn evict(call: &Call<'_>, eviction: &Value) -> Result<Value, Ap
     }
     let mut one = call.at(call.namespace, call.name);
     one.subresource = "";
-    delete(&one, &options).await?;
+    // It was admitted as an eviction; as upstream, nobody is asked about the deletion.
+    delete_admitted(&one, &options).await?;
     let mut status = Status::success(None);
     status.code = 201;
     serde_json::to_value(status).map_err(ApiError::internal)

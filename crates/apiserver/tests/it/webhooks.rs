@@ -95,3 +95,99 @@ async fn a_webhook_behind_a_service_is_asked_by_its_name() {
     assert!(message.contains("other.default.svc"), "{message}");
     assert!(hook.take().is_empty());
 }
+
+#[tokio::test]
+async fn webhooks_change_bindings_evictions_and_scales() {
+    let server = Server::start().await;
+    let hook = Hook::start(&server, |review| {
+        let request = &review["request"];
+        let patch = match request["subResource"].as_str() {
+            Some("binding") => json!([{"op": "replace", "path": "/target/name", "value": "other"}]),
+            Some("eviction") => {
+                json!([{"op": "add", "path": "/deleteOptions", "value": {"dryRun": ["All"]}}])
+            }
+            Some("scale") if request["object"]["spec"]["replicas"].as_i64() > Some(3) => {
+                json!([{"op": "replace", "path": "/spec/replicas", "value": 3}])
+            }
+            // Deletions of Pods among them.
+            None => return reply(review, false, None),
+            _ => json!([]),
+        };
+        reply(review, true, Some(&patch))
+    })
+    .await;
+    let client = json!({"url": hook.url, "caBundle": hook.ca});
+    let resources = ["pods/binding", "pods/eviction", "*/scale"];
+    let mut object = configuration(
+        "MutatingWebhookConfiguration",
+        &client,
+        &resources,
+        &["CREATE", "UPDATE"],
+    );
+    object["webhooks"][0]["rules"].as_array_mut().unwrap().push(
+        json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["pods"]}),
+    );
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    server.post(pods, &pod).await.expect(201);
+    let mutating = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+    server.post(mutating, &object).await.expect(201);
+
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": "node"}});
+    server
+        .post(&format!("{pods}/p/binding"), &binding)
+        .await
+        .expect(201);
+    let bound = server.get(&format!("{pods}/p")).await.expect(200);
+    assert_eq!(bound["spec"]["nodeName"], "other");
+
+    let eviction =
+        json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
+    server
+        .post(&format!("{pods}/p/eviction"), &eviction)
+        .await
+        .expect(201);
+    let kept = server.get(&format!("{pods}/p")).await.expect(200);
+    assert_eq!(kept["metadata"].get("deletionTimestamp"), None, "a dry run");
+    let asked = hook.take();
+    let operations: Vec<(&Value, &Value)> = asked
+        .iter()
+        .map(|r| (&r["request"]["operation"], &r["request"]["subResource"]))
+        .collect();
+    assert_eq!(
+        operations,
+        [
+            (&json!("CREATE"), &json!("binding")),
+            (&json!("CREATE"), &json!("eviction")),
+        ],
+        "nobody is asked about the deletion that an eviction is"
+    );
+    assert_eq!(
+        server
+            .send("DELETE", &format!("{pods}/p"), &[], "")
+            .await
+            .code,
+        400,
+        "but about one that is asked for"
+    );
+
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {
+        "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    server.post(deployments, &deployment).await.expect(201);
+    let path = format!("{deployments}/d/scale");
+    let mut scale = server.get(&path).await.expect(200);
+    scale["spec"]["replicas"] = json!(10);
+    let scaled = server.put(&path, &scale).await.expect(200);
+    assert_eq!(scaled["spec"]["replicas"], 3);
+    let scaled = server
+        .patch(&path, "merge-patch+json", &json!({"spec": {"replicas": 2}}))
+        .await
+        .expect(200);
+    assert_eq!(scaled["spec"]["replicas"], 2);
+    // The version that was read is demanded still.
+    assert_eq!(server.put(&path, &scale).await.code, 409);
+}
