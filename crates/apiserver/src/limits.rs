@@ -130,6 +130,10 @@ pub(crate) const CONVERSION_BYTES: usize = 1024 * 1024;
 pub(crate) const CONVERSION_CALL: Duration = Duration::from_secs(30);
 /// All questions of one page of objects.
 pub(crate) const CONVERSION_TIME: Duration = Duration::from_secs(60);
+/// Converted objects that are kept for each CRD.
+pub(crate) const CONVERTED_BYTES: usize = 8 * 1024 * 1024;
+/// How often a conversion that somebody else began and gave up is waited for.
+pub(crate) const CONVERSION_WAITS: usize = 3;
 /// How often field managers of other versions may make a merge ask for one more object.
 pub(crate) const CONVERSION_ROUNDS: usize = 64;
 /// Characters of a webhook's own words that are passed on.

@@ -1,7 +1,7 @@
 //! Custom resources between the versions of their CRD, by its conversion webhook (apiextensions.k8s.io/v1).
 //!
 //! ```text
-//! codec ─► objects of other versions ─► chunks ─► ConversionReview ─► webhook (HTTPS) ─► checks ─► metadata restored
+//! codec ─► objects of other versions ─► not in the cache ─► chunks ─► ConversionReview ─► webhook (HTTPS) ─► checks ─► metadata restored
 //! ```
 //! # Invariants
 //!
@@ -10,8 +10,11 @@
 //!   may change labels and annotations; all else is put back as it was.
 //! * A call, its chunk and its answer are bounded, and so is the time of all calls of one conversion.
 
+mod cache;
 mod review;
 mod versions;
+
+use std::sync::Arc;
 
 use apimachinery::status::{ApiError, Reason};
 use base64::Engine as _;
@@ -21,6 +24,7 @@ use crate::admission::{ClientError, Endpoint};
 use crate::limits;
 use crate::registry::Registry;
 
+pub(crate) use cache::{Cache, Claim, Flight, Key, Pending, outcome};
 pub(crate) use versions::with_versions;
 
 /// How objects of a CRD are converted.
@@ -31,6 +35,8 @@ pub(crate) struct Conversion {
     ca: Vec<u8>,
     /// The version of ConversionReview that the webhook understands and we do.
     review: Option<&'static str>,
+    /// Objects that were read in another version.
+    pub cache: Arc<Cache>,
 }
 
 /// Versions of ConversionReview that are spoken.
@@ -56,6 +62,7 @@ impl Conversion {
                 .decode(text("/webhook/clientConfig/caBundle"))
                 .unwrap_or_default(),
             review: asked.into_iter().flatten().find_map(known),
+            cache: Arc::new(Cache::default()),
         })
     }
 }

@@ -6,7 +6,8 @@
 //!                                                    └─► back again: what the client is shown
 //! ```
 //! Reading is done on entries, before anything is decoded: what is decoded after this is in the version of the
-//! request, or differs from it in the name of its version only (conversion strategy `None`).
+//! request, or differs from it in the name of its version only (conversion strategy `None`). What was read once is
+//! remembered (`crate::conversion::Cache`), and what many read at the same time is converted once.
 
 use std::borrow::Cow;
 
@@ -17,8 +18,9 @@ use serde_json::Value;
 use store::{Entry, Event};
 
 use super::{Call, Registry};
-use crate::conversion::{self, Conversion};
+use crate::conversion::{self, Claim, Conversion, Flight, Key, Pending};
 use crate::kinds::{CrdDetails, Kind, api_version};
+use crate::limits;
 
 #[derive(Deserialize)]
 struct Typed<'a> {
@@ -37,17 +39,28 @@ fn webhook(kind: &Kind) -> Option<(&CrdDetails, &Conversion)> {
     Some((crd, crd.conversion.as_deref()?))
 }
 
+/// A stored value that may be in another version.
+struct Place<'a> {
+    key: &'a str,
+    revision: u64,
+    value: &'a mut Bytes,
+}
+
 /// Brings what is stored in other versions into that of `kind`.
 pub(crate) async fn entries(
     registry: &Registry,
     kind: &Kind,
     entries: &mut [Entry],
 ) -> Result<(), ApiError> {
-    let values = entries
-        .iter_mut()
-        .map(|entry| (&*entry.key, &mut entry.value))
-        .collect();
-    convert(registry, kind, values).await
+    convert(registry, kind, entries.iter_mut().map(place).collect()).await
+}
+
+fn place(entry: &mut Entry) -> Place<'_> {
+    Place {
+        key: &entry.key,
+        revision: entry.modified.0,
+        value: &mut entry.value,
+    }
 }
 
 /// The same for one entry.
@@ -56,7 +69,7 @@ pub(crate) async fn entry(
     kind: &Kind,
     mut entry: Entry,
 ) -> Result<Entry, ApiError> {
-    convert(registry, kind, vec![(&*entry.key, &mut entry.value)]).await?;
+    convert(registry, kind, vec![place(&mut entry)]).await?;
     Ok(entry)
 }
 
@@ -66,48 +79,129 @@ pub(crate) async fn event(
     kind: &Kind,
     event: &mut Event,
 ) -> Result<(), ApiError> {
-    let before = event.previous.as_mut().map(|entry| &mut entry.value);
-    let values = event.value.as_mut().into_iter().chain(before);
-    let values = values.map(|value| (&*event.key, value)).collect();
-    convert(registry, kind, values).await
+    let (key, revision) = (&*event.key, event.revision.0);
+    let now = event.value.as_mut().map(|value| Place {
+        key,
+        revision,
+        value,
+    });
+    let values = now.into_iter().chain(event.previous.as_mut().map(place));
+    convert(registry, kind, values.collect()).await
 }
 
 async fn convert(
     registry: &Registry,
     kind: &Kind,
-    values: Vec<(&str, &mut Bytes)>,
+    mut places: Vec<Place<'_>>,
 ) -> Result<(), ApiError> {
     let Some((crd, webhook)) = webhook(kind) else {
         return Ok(());
     };
     let wanted = kind.api_version();
-    let (mut places, mut objects) = (Vec::new(), Vec::new());
-    for (key, value) in values {
-        // What cannot be read at all is the decoder's to report.
-        let Ok(plain) = registry.sealing.open(key, value) else {
-            continue;
-        };
-        let stored = match version_of(&plain) {
-            Some(stored) if stored != wanted => stored.into_owned(),
-            _ => continue,
-        };
-        let Ok(mut object) = serde_json::from_slice::<Value>(&plain) else {
-            continue;
-        };
-        complete(crd, &stored, &mut object);
-        places.push((key, value));
-        objects.push(object);
+    for _ in 0..limits::CONVERSION_WAITS {
+        let (mut waits, mut ours) = (Vec::new(), Vec::new());
+        for place in places {
+            let key = Key {
+                object: place.key.to_owned(),
+                revision: place.revision,
+                api_version: wanted.clone(),
+            };
+            if let Some(bytes) = webhook.cache.get(&key) {
+                *place.value = bytes;
+                continue;
+            }
+            let Some(object) = foreign(registry, crd, &place, &wanted) else {
+                continue;
+            };
+            match webhook.cache.claim(key) {
+                Claim::Ready(bytes) => *place.value = bytes,
+                Claim::Pending(pending) => waits.push((place, pending)),
+                Claim::Ours(flight) => ours.push((place, flight, object)),
+            }
+        }
+        // First what others may wait for.
+        lead(registry, webhook, ours, &wanted).await?;
+        places = wait(waits).await?;
+        if places.is_empty() {
+            return Ok(());
+        }
     }
-    if objects.is_empty() {
-        return Ok(());
-    }
+    // Whoever was to convert them gave up, again and again.
+    let objects = places
+        .iter()
+        .map(|place| foreign(registry, crd, place, &wanted).unwrap_or_default())
+        .collect();
     let converted = conversion::convert(registry, webhook, objects, &wanted).await?;
-    for ((key, value), object) in places.into_iter().zip(converted) {
-        // As it would be if it was stored in this version: the decoder opens it.
-        let sealed = registry.sealing.seal(key, object.to_string().into_bytes());
-        *value = sealed.map_err(|e| ApiError::internal(format!("converting {key}: {e}")))?;
+    for (place, object) in places.into_iter().zip(converted) {
+        *place.value = sealed(registry, place.key, &object)?;
     }
     Ok(())
+}
+
+/// The object of a place, when it is of another version: completed by its own schema.
+fn foreign(
+    registry: &Registry,
+    crd: &CrdDetails,
+    place: &Place<'_>,
+    wanted: &str,
+) -> Option<Value> {
+    // What cannot be read at all is the decoder's to report.
+    let plain = registry.sealing.open(place.key, &place.value[..]).ok()?;
+    let stored = version_of(&plain).filter(|stored| **stored != *wanted)?;
+    let mut object = serde_json::from_slice::<Value>(&plain).ok()?;
+    complete(crd, &stored, &mut object);
+    Some(object)
+}
+
+/// As it would be if it was stored in this version: the decoder opens it.
+fn sealed(registry: &Registry, key: &str, object: &Value) -> Result<Bytes, ApiError> {
+    let sealed = registry.sealing.seal(key, object.to_string().into_bytes());
+    sealed.map_err(|e| ApiError::internal(format!("converting {key}: {e}")))
+}
+
+/// Converts what nobody else converts, and tells those who wait.
+async fn lead(
+    registry: &Registry,
+    webhook: &Conversion,
+    ours: Vec<(Place<'_>, Flight, Value)>,
+    wanted: &str,
+) -> Result<(), ApiError> {
+    if ours.is_empty() {
+        return Ok(());
+    }
+    let (mut places, mut objects) = (Vec::new(), Vec::new());
+    for (place, flight, object) in ours {
+        places.push((place, flight));
+        objects.push(object);
+    }
+    match conversion::convert(registry, webhook, objects, wanted).await {
+        Ok(converted) => {
+            for ((place, flight), object) in places.into_iter().zip(converted) {
+                let bytes = sealed(registry, place.key, &object)?;
+                flight.done(Ok(bytes.clone()));
+                *place.value = bytes;
+            }
+            Ok(())
+        }
+        Err(e) => {
+            for (_, flight) in places {
+                flight.done(Err(e.clone()));
+            }
+            Err(e)
+        }
+    }
+}
+
+/// Waits for what others convert; gives the places of which nobody told.
+async fn wait(waits: Vec<(Place<'_>, Pending)>) -> Result<Vec<Place<'_>>, ApiError> {
+    let mut left = Vec::new();
+    for (place, pending) in waits {
+        match conversion::outcome(pending).await {
+            Some(outcome) => *place.value = outcome?,
+            None => left.push(place),
+        }
+    }
+    Ok(left)
 }
 
 /// Prunes and defaults a stored object by the schema of its version, as far as there is still one.

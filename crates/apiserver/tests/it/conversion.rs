@@ -425,3 +425,44 @@ async fn a_conversion_must_be_complete() {
         [at("webhookClientConfig"), at("conversionReviewVersions")]
     );
 }
+
+#[tokio::test]
+async fn many_watchers_cost_one_conversion_each_change() {
+    let (server, hook) = start().await;
+    let (v1, v2) = (path("v1"), path("v2"));
+    server
+        .post(&v1, &widget("v1", "a", &json!({"size": "1m"})))
+        .await
+        .expect(201);
+    let from = server.get(&v1).await.expect(200)["metadata"]["resourceVersion"].clone();
+    for size in ["2m", "3m", "4m"] {
+        let patch = json!({"spec": {"size": size}});
+        let path = format!("{v1}/a");
+        let patched = server.patch(&path, "merge-patch+json", &patch).await;
+        patched.expect(200);
+    }
+    let watched = format!(
+        "{v2}?watch=1&resourceVersion={}&timeoutSeconds=3",
+        from.as_str().unwrap()
+    );
+    let answers = futures_util::future::join_all((0..8).map(|_| server.get(&watched))).await;
+    for answer in answers {
+        let lines = answer.bytes.split(|byte| *byte == b'\n');
+        let values: Vec<Value> = lines
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice::<Value>(line).unwrap())
+            .map(|event| event["object"]["spec"]["extent"]["value"].clone())
+            .collect();
+        assert_eq!(values, [json!(2), json!(3), json!(4)]);
+    }
+    // The three new ones, and the first as what was there before.
+    let asked: usize = hook
+        .take()
+        .iter()
+        .map(|review| review["request"]["objects"].as_array().unwrap().len())
+        .sum();
+    assert_eq!(asked, 4);
+    server.get(&format!("{v2}/a")).await.expect(200);
+    server.get(&v2).await.expect(200);
+    assert!(hook.take().is_empty(), "it is known");
+}
