@@ -1,6 +1,8 @@
 //! Rules of custom resources and admission policies, as kubectl meets them.
 
-use crate::harness::Server;
+use serde_json::json;
+
+use crate::harness::{Server, eventually};
 
 fn crd(rule: &str) -> String {
     format!(
@@ -102,4 +104,37 @@ spec: {policyName: guard, validationActions: [Deny]}
         .kubectl(&["delete", "validatingadmissionpolicybinding", "guard"])
         .await;
     server.kubectl(&["delete", "configmap", "kept"]).await;
+}
+
+#[tokio::test]
+async fn the_status_of_a_policy_warns_of_what_no_kind_has() {
+    let server = Server::start().await;
+    let policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+    let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "p"}, "spec": {"matchConstraints": {"resourceRules": [{"apiGroups": ["apps"],
+            "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["deployments"]}]},
+        "validations": [{"expression": "object.replicas > 1"}, {"expression": "object.spec.replicas > 1"}]}});
+    server.post(policies, &policy).await.expect(201);
+    let path = format!("{policies}/p");
+    let observed = async |generation: i64| {
+        eventually("a status", async || {
+            let policy = server.get(&path).await.expect(200);
+            policy["status"]["observedGeneration"] == generation
+        })
+        .await;
+        server.get(&path).await.expect(200)["status"]["typeChecking"].clone()
+    };
+    assert_eq!(
+        observed(1).await,
+        json!({"expressionWarnings": [{
+            "fieldRef": "spec.validations[0].expression",
+            "warning": "apps/v1, Kind=Deployment: ERROR: <input>:1:7: undefined field 'replicas'\n | object.replicas > 1\n | ......^\n",
+        }]})
+    );
+    let patch = json!([{"op": "remove", "path": "/spec/validations/0"}]);
+    server
+        .patch(&path, "json-patch+json", &patch)
+        .await
+        .expect(200);
+    assert_eq!(observed(2).await, json!({}));
 }

@@ -267,7 +267,7 @@ fn type_checking_finds_what_no_kind_has() {
             ),
             (
                 "spec.validations[1].messageExpression".to_owned(),
-                "apps/v1, Kind=Deployment: ERROR: <input>:1:42: undefined field 'nope'\n | string(object.spec.paused) + object.spec.nope\n | .........................................^\n".to_owned()
+                "apps/v1, Kind=Deployment: ERROR: <input>:1:41: undefined field 'nope'\n | string(object.spec.paused) + object.spec.nope\n | ........................................^\n".to_owned()
             ),
             (
                 "spec.validations[2].expression".to_owned(),
