@@ -444,3 +444,70 @@ async fn policies_and_conditions_may_ask_who_may() {
         .await
         .expect(201);
 }
+
+#[tokio::test]
+async fn nobody_reads_through_a_policy_what_they_may_not_read() {
+    let server = Server::start().await;
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "r"},
+        "rules": [{"apiGroups": ["admissionregistration.k8s.io"], "resources": ["*"], "verbs": ["*"]},
+            {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]});
+    let grant = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "r"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "r"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "joe"}]});
+    server
+        .post(&format!("{rbac}/clusterroles"), &role)
+        .await
+        .expect(201);
+    server
+        .post(&format!("{rbac}/clusterrolebindings"), &grant)
+        .await
+        .expect(201);
+    let post = async |plural: &str, body: &Value| {
+        let joe = User::new("joe", &["sailors"]);
+        let json = [("content-type", "application/json")];
+        let path = format!("{GROUP}/{plural}");
+        server
+            .send_as(joe, "POST", &path, &json, body.to_string())
+            .await
+    };
+    let labels = "Object{metadata: Object.metadata{labels: params.data}}";
+    let of = |name: &str, kind: &str| {
+        let mut object = policy(name, &rules("", "v1", "pods"), &[configuration(labels)]);
+        object["spec"]["paramKind"] = json!({"apiVersion": "v1", "kind": kind});
+        object
+    };
+    post("mutatingadmissionpolicies", &of("maps", "ConfigMap"))
+        .await
+        .expect(201);
+    let message = post("mutatingadmissionpolicies", &of("secrets", "Secret"))
+        .await
+        .fails(422);
+    assert!(
+        message.contains("spec.paramKind: Forbidden: user joe must have \"get\" permission on all objects of the referenced paramKind (kind=Secret, apiVersion=v1)"),
+        "{message}"
+    );
+    server
+        .post(
+            &format!("{GROUP}/mutatingadmissionpolicies"),
+            &of("secrets", "Secret"),
+        )
+        .await
+        .expect(201);
+    let bound = |policy: &str| {
+        let mut object = binding(policy);
+        object["spec"]["paramRef"] =
+            json!({"name": "x", "namespace": "default", "parameterNotFoundAction": "Deny"});
+        object
+    };
+    post("mutatingadmissionpolicybindings", &bound("maps"))
+        .await
+        .expect(201);
+    let message = post("mutatingadmissionpolicybindings", &bound("secrets"))
+        .await
+        .fails(422);
+    assert!(
+        message.contains("spec.paramRef: Forbidden: user joe does not have \"get\" permission"),
+        "{message}"
+    );
+}

@@ -99,6 +99,7 @@ async fn a_webhook_behind_a_service_is_asked_by_its_name() {
 #[tokio::test]
 async fn webhooks_change_bindings_evictions_and_scales() {
     let server = Server::start().await;
+    server.default_account().await;
     let hook = Hook::start(&server, |review| {
         let request = &review["request"];
         let patch = match request["subResource"].as_str() {
