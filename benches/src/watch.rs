@@ -19,7 +19,7 @@ use hyper::Method;
 use hyper::body::{Bytes, Incoming};
 use serde_json::json;
 use testkit::{Options, Platform};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval_at, timeout};
 
 use crate::client::{Connection, Server};
 use crate::objects;
@@ -97,7 +97,10 @@ async fn follow(
 /// Patches an object of its own at a steady pace; returns how often.
 async fn write(mut to: Connection, number: u32, per_second: f64, begun: Instant) -> Result<u64> {
     let path = objects::path(&format!("watched-{number}"));
-    let mut ticks = interval(Duration::from_secs_f64(1.0 / per_second));
+    let period = Duration::from_secs_f64(1.0 / per_second);
+    // Spread over the period: writers in step would make bursts of the steady load that is wanted.
+    let first = tokio::time::Instant::now() + period * number / WRITERS;
+    let mut ticks = interval_at(first, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let until = Instant::now() + DURATION;
     let mut count = 0;
