@@ -59,7 +59,7 @@ async fn one(
     let mut latencies = Vec::new();
     let mine = format!("{prefix}-own");
     if !matches!(verb, Verb::Create) {
-        let object = objects::config_map(&mine, DATA);
+        let object = objects::config_map(objects::CROWD, &mine, DATA);
         connection.create(objects::PATH, object).await?;
     }
     go.wait().await;
@@ -69,7 +69,8 @@ async fn one(
         let asked = Instant::now();
         match verb {
             Verb::Create => {
-                let object = objects::config_map(&format!("{prefix}-{number}"), DATA);
+                let object =
+                    objects::config_map(objects::CROWD, &format!("{prefix}-{number}"), DATA);
                 connection.create(objects::PATH, object).await?;
             }
             Verb::Patch => {

@@ -138,6 +138,13 @@ impl Connection {
         self.ask(Method::GET, path, JSON, Bytes::new()).await
     }
 
+    /// Deletes something.
+    pub(crate) async fn remove(&mut self, path: &str) -> Result<()> {
+        self.ask(Method::DELETE, path, JSON, Bytes::new())
+            .await
+            .map(|_| ())
+    }
+
     /// Changes an object by a merge patch.
     pub(crate) async fn merge(&mut self, path: &str, patch: Bytes) -> Result<()> {
         self.ask(Method::PATCH, path, "application/merge-patch+json", patch)

@@ -32,7 +32,7 @@ async fn fill(server: &Server, from: usize, to: usize) -> Result<Duration> {
         .enumerate()
         .map(async |(n, mut connection)| {
             for number in (from + n..to).step_by(CLIENTS) {
-                let object = objects::config_map(&format!("o-{number:06}"), DATA);
+                let object = objects::config_map("scale", &format!("o-{number:06}"), DATA);
                 connection.create(objects::PATH, object).await?;
             }
             anyhow::Ok(())
@@ -126,6 +126,9 @@ pub(crate) async fn measure() -> Result<Report> {
         let prefix = format!("at-{step}");
         let created = crowd(&server, CLIENTS, Verb::Create, &prefix, SHORT, pid).await?;
         let got = crowd(&server, CLIENTS, Verb::Get, &prefix, SHORT, pid).await?;
+        // What the crowds have left would count as objects of the next step.
+        let theirs = format!("{}?labelSelector=app={}", objects::PATH, objects::CROWD);
+        server.connect().await?.remove(&theirs).await?;
         rows.push(Row::new(
             format!("creates, {step} objects there"),
             created.per_second,

@@ -188,7 +188,7 @@ pub(crate) async fn measure() -> Result<Report> {
     let server = Server::of(&platform.dir().join("kc")).await?;
     let mut connection = server.connect().await?;
     for number in 0..WRITERS {
-        let object = objects::config_map(&format!("watched-{number}"), 200);
+        let object = objects::config_map("watch", &format!("watched-{number}"), 200);
         connection.create(objects::PATH, object).await?;
     }
     let mut rows = Vec::new();
