@@ -63,35 +63,17 @@ pub(crate) fn bytes(status: StatusCode, data: Bytes, media: &str, accept: Accept
 /// Writes compact JSON that is made while it is sent. What is small is made at once; what is compressed is made here,
 /// where the request still holds its place among others, and lets these work between two pieces.
 pub(crate) async fn pieces(status: StatusCode, pieces: Pieces, accept: Accept) -> Response {
-    let large = pieces.left() >= limits::GZIP_THRESHOLD as u64;
-    if !large {
-        return json(
-            status,
-            pieces.whole(),
-            Accept {
-                gzip: false,
-                ..accept
-            },
-        );
+    if pieces.left() < limits::GZIP_THRESHOLD as u64 {
+        return json(status, pieces.whole(), accept);
     }
     let mut response = bytes(status, Bytes::new(), "application/json", accept);
     if !accept.gzip {
         *response.body_mut() = ResponseBody::Pieces(pieces);
         return response;
     }
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    for piece in pieces {
-        if let Err(e) = encoder.write_all(&piece) {
-            return error(
-                &ApiError::internal(format!("compressing the answer: {e}")),
-                accept,
-            );
-        }
-        tokio::task::yield_now().await;
-    }
-    match encoder.finish() {
+    match gzip_pieces(pieces).await {
         Ok(data) => {
-            *response.body_mut() = ResponseBody::from(Bytes::from(data));
+            *response.body_mut() = ResponseBody::from(data);
             compressed(&mut response);
             response
         }
@@ -100,6 +82,15 @@ pub(crate) async fn pieces(status: StatusCode, pieces: Pieces, accept: Accept) -
             accept,
         ),
     }
+}
+
+async fn gzip_pieces(pieces: Pieces) -> std::io::Result<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    for piece in pieces {
+        encoder.write_all(&piece)?;
+        tokio::task::yield_now().await;
+    }
+    encoder.finish().map(Bytes::from)
 }
 
 fn compressed(response: &mut Response) {
@@ -164,6 +155,43 @@ pub(crate) fn warn(response: &mut Response, warnings: Vec<String>) {
         let quoted = clean.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(header) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
             response.headers_mut().append(header::WARNING, header);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use flate2::read::GzDecoder;
+    use http_body::Body as _;
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    /// Small or large, compressed or not, what is made in pieces is what it would be as a whole.
+    #[tokio::test]
+    async fn pieces_arrive_whole() {
+        for (count, gzip, encoded) in [(1, true, false), (40, false, false), (40, true, true)] {
+            let piece = Bytes::from(vec![b'x'; limits::GZIP_THRESHOLD / 20]);
+            let whole = piece.repeat(count);
+            let made = Pieces::new(whole.len() as u64, std::iter::repeat_n(piece, count));
+            let accept = Accept {
+                gzip,
+                ..Accept::default()
+            };
+            let response = pieces(StatusCode::OK, made, accept).await;
+            let encoding = response.headers().get(header::CONTENT_ENCODING);
+            assert_eq!(encoding.is_some(), encoded, "{count} {gzip}");
+            let said = response.body().size_hint().exact();
+            let sent = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(said, Some(sent.len() as u64), "{count} {gzip}");
+            let mut plain = sent.to_vec();
+            if encoded {
+                plain.clear();
+                GzDecoder::new(&sent[..]).read_to_end(&mut plain).unwrap();
+            }
+            assert!(plain == whole, "{count} {gzip}");
         }
     }
 }
